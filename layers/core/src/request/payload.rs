@@ -1,0 +1,258 @@
+//! What each operation needs to know.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::CacheRequest;
+use crate::key::{Key, Keys};
+use crate::local::FillToken;
+use crate::tag::Tags;
+use crate::ttl::Ttl;
+
+/// Reads one value.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Get {
+    /// What to read.
+    pub key: Key,
+}
+
+/// Reads several values.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GetMany {
+    /// What to read, in the order of the answer.
+    pub keys: Keys,
+}
+
+/// Stores one value.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Set<V> {
+    /// Where to store it.
+    pub key: Key,
+    /// What to store.
+    pub value: Arc<V>,
+    /// How long to keep it.
+    pub ttl: Ttl,
+    /// Whether someone wrote it or a loader found it.
+    pub intent: Intent,
+    /// When to store it at all.
+    pub condition: Condition,
+    /// Under which tags it can be invalidated.
+    pub tags: Tags,
+}
+
+/// Stores several values under one lifetime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SetMany<V> {
+    /// What to store; the last of several values for one key wins.
+    pub entries: Arc<[(Key, Arc<V>)]>,
+    /// How long to keep them.
+    pub ttl: Ttl,
+    /// Under which tags they can be invalidated.
+    pub tags: Tags,
+}
+
+/// Removes keys.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Delete {
+    /// What to remove.
+    pub keys: Keys,
+}
+
+/// Counts which keys exist.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Exists {
+    /// What to count.
+    pub keys: Keys,
+}
+
+/// Asks how long a key will live.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReadTtl {
+    /// The key in question.
+    pub key: Key,
+}
+
+/// Changes how long a key will live.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Expire {
+    /// The key in question.
+    pub key: Key,
+    /// Its lifetime from now on.
+    pub ttl: Ttl,
+}
+
+/// Adds to a counter. Counters are their own kind of entry: reading one as a value is a `WrongType` or decoding error.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Increment {
+    /// The counter; it starts at zero when there is none.
+    pub key: Key,
+    /// What to add; negative to subtract.
+    pub delta: i64,
+    /// How long the counter lives if this request creates it. An existing counter keeps its lifetime.
+    pub ttl: Ttl,
+}
+
+/// Attaches tags to a key.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AddTags {
+    /// The key in question.
+    pub key: Key,
+    /// The tags to add to those it carries.
+    pub tags: Tags,
+}
+
+/// Invalidates by tag.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InvalidateTags {
+    /// The tags to invalidate.
+    pub tags: Tags,
+}
+
+/// Who holds a lock: 128 random bits, told to nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LockOwner(pub u128);
+
+impl fmt::Debug for LockOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockOwner(…)")
+    }
+}
+
+/// Takes a lock.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Lock {
+    /// The name of the lock.
+    pub key: Key,
+    /// Who asks for it.
+    pub owner: LockOwner,
+    /// How long it is held unless it is extended.
+    pub ttl: Duration,
+}
+
+/// Holds a lock for longer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExtendLock {
+    /// The name of the lock.
+    pub key: Key,
+    /// Who holds it.
+    pub owner: LockOwner,
+    /// How long it is held from now on.
+    pub ttl: Duration,
+}
+
+/// Gives a lock up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Unlock {
+    /// The name of the lock.
+    pub key: Key,
+    /// Who holds it.
+    pub owner: LockOwner,
+}
+
+/// Tells other nodes that keys changed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Publish {
+    /// The keys that changed.
+    pub keys: Keys,
+}
+
+/// Why a value is being stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Someone decided on a new value: it replaces what is there, and other nodes hear of it.
+    Write,
+    /// A loader found the value. It is told to nobody, and it never replaces what was written, nor revives what was
+    /// invalidated, after the load began.
+    Fill(FillToken),
+}
+
+/// When a value may be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// In any case.
+    #[default]
+    Always,
+    /// Only if the key does not exist.
+    IfAbsent,
+    /// Only if the key exists.
+    IfPresent,
+}
+
+impl<V> Set<V> {
+    /// A plain write: stored whatever is there, without tags.
+    pub fn new(key: Key, value: impl Into<Arc<V>>, ttl: impl Into<Ttl>) -> Self {
+        Self {
+            key,
+            value: value.into(),
+            ttl: ttl.into(),
+            intent: Intent::Write,
+            condition: Condition::Always,
+            tags: Tags::NONE,
+        }
+    }
+
+    /// The same write, under a condition.
+    #[must_use]
+    pub fn condition(mut self, condition: Condition) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// The same write, with these tags instead of those it had.
+    #[must_use]
+    pub fn tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// The same write, with another intent.
+    #[must_use]
+    pub fn intent(mut self, intent: Intent) -> Self {
+        self.intent = intent;
+        self
+    }
+}
+
+impl<V> From<Set<V>> for CacheRequest<V> {
+    fn from(set: Set<V>) -> Self {
+        Self::Set(set)
+    }
+}
+
+/// Reference counts, whatever `V` is.
+impl<V> Clone for Set<V> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            value: Arc::clone(&self.value),
+            ttl: self.ttl,
+            intent: self.intent,
+            condition: self.condition,
+            tags: self.tags.clone(),
+        }
+    }
+}
+
+/// Reference counts, whatever `V` is.
+impl<V> Clone for SetMany<V> {
+    fn clone(&self) -> Self {
+        Self { entries: Arc::clone(&self.entries), ttl: self.ttl, tags: self.tags.clone() }
+    }
+}

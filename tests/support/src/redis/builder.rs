@@ -1,0 +1,100 @@
+//! Settings of a server before it starts.
+
+use std::ffi::OsString;
+
+use super::RedisServer;
+use super::blocking;
+use super::launch::Launcher;
+use crate::error::StartError;
+
+/// How often a port that was taken between probe and bind is replaced by another.
+const PORT_ATTEMPTS: usize = 10;
+
+/// Settings of a [`RedisServer`].
+///
+/// Without any: a free port on 127.0.0.1, no password, no persistence.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder starts nothing until `start` is awaited"]
+pub struct RedisServerBuilder {
+    pub(super) password: Option<String>,
+    pub(super) users: Vec<User>,
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) unix_socket: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) password: String,
+    pub(super) rules: String,
+}
+
+impl RedisServerBuilder {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Requires this password of the default user. [`RedisServer::url`] and [`RedisServer::command`] know it.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Adds an enabled ACL user. `rules` are those of `ACL SETUSER`, such as `~app:* &* +@all -@dangerous`.
+    pub fn user(
+        mut self,
+        name: impl Into<String>,
+        password: impl Into<String>,
+        rules: impl Into<String>,
+    ) -> Self {
+        self.users.push(User { name: name.into(), password: password.into(), rules: rules.into() });
+        self
+    }
+
+    /// Adds or replaces a line of the configuration file. The value is written as it would stand in `redis.conf`:
+    /// `.arg("maxmemory", "2mb")`, `.arg("save", "900 1")`.
+    pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Also listens on a Unix socket: see [`RedisServer::unix_socket`].
+    pub fn unix_socket(mut self) -> Self {
+        self.unix_socket = true;
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started; the message says why and what to do.
+    pub async fn start(self) -> RedisServer {
+        self.try_start().await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Starts the server and waits until it answers: 30 s at most. Dropping the future leaves no server behind.
+    ///
+    /// The program is `redis-server`, or what the environment variable `CACHEX_TEST_REDIS_SERVER` names.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not installed, ends while starting, or does not answer in time.
+    pub async fn try_start(self) -> Result<RedisServer, StartError> {
+        let program = std::env::var_os("CACHEX_TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        blocking(move || self.start_blocking(program)).await
+    }
+
+    fn start_blocking(&self, program: OsString) -> Result<RedisServer, StartError> {
+        let mut attempt = 1;
+        loop {
+            let launcher = Launcher::prepare(program.clone(), self)?;
+            let mut process = launcher.launch()?;
+            match launcher.wait_ready(&mut process) {
+                Ok(()) => return Ok(RedisServer::new(launcher, process)),
+                Err(e) if e.lost_the_port() && attempt < PORT_ATTEMPTS => attempt += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The helpers the other tests rely on, tested themselves.
+
+mod eventually;
+mod proxy;
+mod server;
+mod survival;
+
+use std::time::Duration;
+
+/// For everything that ought to happen at once.
+const SOON: Duration = Duration::from_secs(20);

@@ -1,1 +1,2 @@
 //! cachex
+pub mod store;

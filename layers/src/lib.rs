@@ -1,1 +1,32 @@
-//! layers
+//! The tower layers of cachex.
+//!
+//! Each layer is a plain [`tower_layer::Layer`] over any [`CacheService`](cachex_core::CacheService), behind a feature of its
+//! own name, and documents where in a stack it belongs. Outermost first, the recommended order is: trace, metrics, rate
+//! limit, bulkhead, serialize, encrypt, retry, circuit breaker, timeout, store.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[macro_use]
+mod macros;
+
+#[cfg(feature = "adapt")]
+pub mod adapt;
+#[cfg(feature = "bulkhead")]
+pub mod bulkhead;
+#[cfg(feature = "circuit-breaker")]
+pub mod circuit_breaker;
+#[cfg(feature = "encrypt")]
+pub mod encrypt;
+#[cfg(any(feature = "serialize", feature = "encrypt"))]
+pub mod envelope;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
+#[cfg(feature = "retry")]
+pub mod retry;
+#[cfg(feature = "serialize")]
+pub mod serialize;
+#[cfg(feature = "timeout")]
+pub mod timeout;
+#[cfg(feature = "trace")]
+pub mod trace;

@@ -20,6 +20,8 @@ pub mod encrypt;
 pub mod envelope;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "metrics", feature = "retry", feature = "serialize", feature = "trace"))]
+mod observed;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 #[cfg(feature = "retry")]

@@ -29,6 +29,8 @@ mod response;
 mod service;
 mod subscription;
 mod tag;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ttl;
 
 pub use codec::{Codec, CodecError, CodecId};

@@ -5,5 +5,7 @@
 mod gate;
 mod leaf;
 
+pub mod store;
+
 pub use gate::Gate;
 pub use leaf::{Leaf, LeafFuture, Outcome, Readiness};

@@ -52,7 +52,7 @@ impl RedisServerBuilder {
     }
 
     /// Adds or replaces a line of the configuration file. The value is written as it would stand in `redis.conf`:
-    /// `.arg("maxmemory", "2mb")`, `.arg("save", "900 1")`.
+    /// `.arg("maxmemory", "2mb")`, `.arg("save", "900 1")`. Not for `port`, `bind` and `dir`, which are chosen here.
     pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self

@@ -180,3 +180,25 @@ fn quoted(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RedisServer;
+
+    /// Another server that answers on the port must not be taken for the one that could not bind it.
+    #[tokio::test]
+    async fn a_lost_port_is_noticed_though_somebody_answers_on_it() {
+        let winner = RedisServer::start().await;
+        let mut launcher = Launcher::prepare("redis-server".into(), &RedisServer::builder())
+            .expect("a directory and a port");
+        launcher.port = winner.port();
+        let lost = launcher.launch().and_then(|mut process| launcher.wait_ready(&mut process));
+        assert!(lost.expect_err("the port is taken").lost_the_port());
+    }
+
+    #[test]
+    fn quoting_leaves_nothing_special() {
+        assert_eq!(quoted("a \"b\" \\ \n\u{f6}"), r#""a \"b\" \\ \x0a\xc3\xb6""#);
+    }
+}

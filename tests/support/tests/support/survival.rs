@@ -12,7 +12,7 @@ fn exists(pid: u32) -> bool {
     signal("0", pid)
 }
 
-fn signal(name: &str, pid: u32) -> bool {
+fn signal(name: &str, pid: impl ToString) -> bool {
     let mut kill = Command::new("sh");
     kill.args(["-c", r#"kill -"$1" "$2""#, "sh", name, &pid.to_string()]).stderr(Stdio::null());
     kill.status().expect("sh runs").success()
@@ -84,6 +84,20 @@ async fn not_even_a_frozen_one_does() {
     owner.kill().expect("SIGKILL");
     owner.wait().expect("reaped");
     eventually(SOON, async || !exists(pid) && !dir.exists()).await;
+}
+
+/// What the kernel sends when a process group that has a stopped member is orphaned.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_hangup_does_not_end_the_supervision() {
+    let (mut owner, pid, _) = owner();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let group = fields[2];
+    assert!(signal("HUP", format!("-{group}")));
+    owner.kill().expect("SIGKILL");
+    owner.wait().expect("reaped");
+    eventually(SOON, async || !exists(pid)).await;
 }
 
 /// In a process of its own: the environment belongs to the whole process.

@@ -41,5 +41,5 @@ mod resp;
 pub use crate::error::StartError;
 pub use crate::eventually::eventually;
 pub use crate::proxy::{Fault, FaultProxy};
-pub use crate::redis::{RedisServer, RedisServerBuilder};
+pub use crate::redis::{RedisServer, RedisServerBuilder, TlsFiles};
 pub use crate::resp::Reply;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::RedisServer;
 use super::blocking;
 use super::launch::Launcher;
+use super::tls::TlsFiles;
 use crate::error::StartError;
 
 /// How often a port that was taken between probe and bind is replaced by another.
@@ -20,6 +21,7 @@ pub struct RedisServerBuilder {
     pub(super) users: Vec<User>,
     pub(super) settings: Vec<(String, String)>,
     pub(super) unix_socket: bool,
+    pub(super) tls: Option<TlsFiles>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,13 @@ impl RedisServerBuilder {
     /// Also listens on a Unix socket: see [`RedisServer::unix_socket`].
     pub fn unix_socket(mut self) -> Self {
         self.unix_socket = true;
+        self
+    }
+
+    /// Also listens for TLS, on a port of its own: see [`RedisServer::tls_url`]. The plain port stays, for
+    /// [`RedisServer::command`].
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
         self
     }
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::builder::{RedisServerBuilder, User};
 use super::process::{self, Supervised};
+use super::tls::TlsFiles;
 use crate::error::StartError;
 use crate::eventually::POLL;
 use crate::port;
@@ -34,19 +35,23 @@ pub(super) struct Launcher {
     password: Option<String>,
     users: Vec<User>,
     unix_socket: Option<PathBuf>,
+    tls: Option<(u16, TlsFiles)>,
     settings: Mutex<Vec<(String, String)>>,
 }
 
 impl Launcher {
     pub(super) fn prepare(program: OsString, builder: &RedisServerBuilder) -> Result<Self, StartError> {
         let dir = TempDir::with_prefix("cachex-redis-").map_err(StartError::io("making a directory"))?;
-        let port = port::free().map_err(StartError::io("looking for a free port"))?;
+        let free = || port::free().map_err(StartError::io("looking for a free port"));
+        let port = free()?;
+        let tls = builder.tls.clone().map(|files| free().map(|port| (port, files))).transpose()?;
         let launcher = Self {
             program,
             port,
             password: builder.password.clone(),
             users: builder.users.clone(),
             unix_socket: builder.unix_socket.then(|| dir.path().join("redis.sock")),
+            tls,
             settings: Mutex::default(),
             dir,
         };
@@ -58,6 +63,10 @@ impl Launcher {
 
     pub(super) fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub(super) fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|(port, _)| (Ipv4Addr::LOCALHOST, *port).into())
     }
 
     pub(super) fn password(&self) -> Option<&str> {
@@ -115,6 +124,13 @@ impl Launcher {
         if let Some(path) = &self.unix_socket {
             line(format_args!("unixsocket {}", quoted(&path.to_string_lossy())));
             line(format_args!("unixsocketperm 700"));
+        }
+        if let Some((port, files)) = &self.tls {
+            line(format_args!("tls-port {port}"));
+            line(format_args!("tls-ca-cert-file {}", quoted(&files.ca_cert.to_string_lossy())));
+            line(format_args!("tls-cert-file {}", quoted(&files.cert.to_string_lossy())));
+            line(format_args!("tls-key-file {}", quoted(&files.key.to_string_lossy())));
+            line(format_args!("tls-auth-clients {}", if files.require_client_cert { "yes" } else { "no" }));
         }
         if let Some(password) = &self.password {
             line(format_args!("requirepass {}", quoted(password)));

@@ -3,6 +3,7 @@
 mod builder;
 mod launch;
 mod process;
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use self::builder::RedisServerBuilder;
 use self::launch::Launcher;
 use self::process::Supervised;
+pub use self::tls::TlsFiles;
 use crate::error::StartError;
 use crate::resp::{Connection, Reply};
 
@@ -99,6 +101,23 @@ impl RedisServer {
         let password = self.inner.launcher.password_of(user);
         let password = password.unwrap_or_else(|| panic!("no user {user:?} was given to the builder"));
         format!("redis://{}:{}@{}", percent_encoded(user), percent_encoded(password), self.addr())
+    }
+
+    /// Where it listens for TLS, if the builder asked for it.
+    #[must_use]
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.inner.launcher.tls_addr()
+    }
+
+    /// `rediss://127.0.0.1:PORT`, with the password of the default user if there is one.
+    ///
+    /// # Panics
+    ///
+    /// When the builder did not ask for TLS.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let addr = self.tls_addr().expect("`tls` was not called on the builder");
+        self.url_through(addr).replacen("redis", "rediss", 1)
     }
 
     /// The path of its Unix socket, if the builder asked for one.

@@ -2,7 +2,8 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
-use cachex_test_support::{RedisServer, Reply, eventually};
+use cachex_test_support::{RedisServer, Reply, TlsFiles, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::SOON;
 
@@ -92,6 +93,24 @@ async fn listens_on_a_unix_socket() {
     let meta = std::fs::metadata(path).expect("the server has made it");
     assert!(meta.file_type().is_socket());
     std::os::unix::net::UnixStream::connect(path).expect("somebody listens");
+}
+
+#[tokio::test]
+async fn listens_for_tls_beside_the_plain_port() {
+    let files = TlsFiles::shipped().require_client_cert();
+    let (cert, key) = TlsFiles::shipped_client();
+    assert!(cert.exists() && key.exists());
+    let server = RedisServer::builder().password("s3cret").tls(files).start().await;
+    let addr = server.tls_addr().expect("asked for");
+    assert_ne!(addr, server.addr());
+    assert_eq!(server.tls_url(), format!("rediss://:s3cret@{addr}"));
+
+    // What is not TLS is refused there; a handshake is for the tests of the TLS client.
+    let mut plain = tokio::net::TcpStream::connect(addr).await.expect("somebody listens");
+    plain.write_all(b"PING\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    drop(tokio::time::timeout(SOON, plain.read_to_end(&mut answer)).await.expect("closed at once"));
+    assert!(!answer.starts_with(b"+"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -32,3 +32,6 @@ pub mod serialize;
 pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
+
+#[cfg(feature = "timeout")]
+pub use timeout::{Timeout, TimeoutLayer};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::Shared;
-use super::outcome::{End, Waiting};
+use super::outcome::{End, Waiting, planned_panic};
 use crate::error::CacheError;
 use crate::response::CacheResponse;
 
@@ -58,7 +58,7 @@ impl<V> Future for LeafFuture<V> {
             }
             End::Panic(message) | End::PanicInCall(message) => {
                 this.ticket.close(|counts| counts.panicked += 1);
-                panic!("{message}")
+                planned_panic(message)
             }
         })
     }

@@ -17,7 +17,7 @@ mod outcome;
 pub use future::LeafFuture;
 pub use outcome::{Outcome, Readiness};
 
-use self::outcome::{End, Waiting};
+use self::outcome::{End, Waiting, planned_panic};
 use crate::error::CacheError;
 use crate::local::FillToken;
 use crate::request::CacheRequest;
@@ -45,7 +45,7 @@ use crate::subscription::{Invalidation, Subscription};
 /// use tower_service::Service;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let leaf = Leaf::new();
+/// let leaf = Leaf::<String>::new();
 /// leaf.push(Outcome::hit("Paris".to_owned()).after(std::time::Duration::from_millis(1)));
 ///
 /// let mut stack = leaf.clone(); // a layer over it, usually
@@ -353,7 +353,7 @@ impl<V: Send + Sync + 'static> Service<CacheRequest<V>> for Leaf<V> {
         let Outcome { wait, end } = self.next_outcome(&request);
         if let End::PanicInCall(message) = end {
             self.shared.count(|counts| counts.panicked += 1);
-            panic!("{message}");
+            planned_panic(message);
         }
         LeafFuture::new(wait.into(), end, default_answer(&request), Arc::clone(&self.shared))
     }

@@ -207,3 +207,8 @@ impl Waiting {
         if self.never { Poll::Pending } else { Poll::Ready(()) }
     }
 }
+
+/// A panic without the panic hook: hundreds of planned ones would drown what a failing test has to say.
+pub(super) fn planned_panic(message: &'static str) -> ! {
+    std::panic::resume_unwind(Box::new(message.to_owned()))
+}

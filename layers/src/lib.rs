@@ -33,5 +33,7 @@ pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
 
+#[cfg(feature = "circuit-breaker")]
+pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
 #[cfg(feature = "timeout")]
 pub use timeout::{Timeout, TimeoutLayer};

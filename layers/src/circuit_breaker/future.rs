@@ -1,0 +1,110 @@
+//! The future of a call.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use cachex_core::{CacheError, CacheRequest, CacheResponse};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::guard::Guard;
+
+pin_project! {
+    /// The answer of the inner service, or a refusal.
+    ///
+    /// Cancel safe: a call that is dropped counts neither as a success nor as a failure, and a probe that is dropped
+    /// gives its place to the next call.
+    pub struct ResponseFuture<V, S>
+    where
+        S: Service<CacheRequest<V>>,
+    {
+        #[pin]
+        state: State<V, S, S::Future>,
+        guard: Option<Guard>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<V, S, F> {
+        Refused { error: Option<CacheError> },
+        // The inner service was not asked for its readiness in `poll_ready`: a clone of it is, here.
+        Readying { service: S, request: Option<CacheRequest<V>> },
+        Called { #[pin] future: F },
+    }
+}
+
+impl<V, S> ResponseFuture<V, S>
+where
+    S: Service<CacheRequest<V>>,
+{
+    pub(super) fn refused(error: CacheError) -> Self {
+        Self { state: State::Refused { error: Some(error) }, guard: None }
+    }
+
+    pub(super) fn readying(service: S, request: CacheRequest<V>, guard: Option<Guard>) -> Self {
+        Self { state: State::Readying { service, request: Some(request) }, guard }
+    }
+
+    #[inline]
+    pub(super) fn called(future: S::Future, guard: Option<Guard>) -> Self {
+        Self { state: State::Called { future }, guard }
+    }
+}
+
+/// Runs code beneath in the care of the guard, if there is one.
+#[inline]
+fn run<R>(guard: &mut Option<Guard>, code: impl FnOnce() -> Poll<R>) -> Poll<R> {
+    let Some(guard) = guard else { return code() };
+    let polled = guard.run(code);
+    if polled.is_pending() {
+        guard.suspended();
+    }
+    polled
+}
+
+impl<V, S> Future for ResponseFuture<V, S>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+{
+    type Output = Result<CacheResponse<V>, CacheError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = loop {
+            match this.state.as_mut().project() {
+                StateProj::Called { future } => break ready!(run(this.guard, || future.poll(cx))),
+                StateProj::Refused { error } => {
+                    return Poll::Ready(Err(error.take().expect("polled after completion")));
+                }
+                // Readying => (Readying | Called)
+                StateProj::Readying { service, request } => {
+                    if let Err(error) = ready!(run(this.guard, || service.poll_ready(cx))) {
+                        break Err(error);
+                    }
+                    let request = request.take().expect("polled after completion");
+                    let future = match this.guard {
+                        Some(guard) => guard.run(|| service.call(request)),
+                        None => service.call(request),
+                    };
+                    this.state.set(State::Called { future });
+                }
+            }
+        };
+        if let Some(guard) = this.guard.take() {
+            guard.settle(&result);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<V, S> fmt::Debug for ResponseFuture<V, S>
+where
+    S: Service<CacheRequest<V>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

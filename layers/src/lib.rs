@@ -37,3 +37,5 @@ pub mod trace;
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
 #[cfg(feature = "timeout")]
 pub use timeout::{Timeout, TimeoutLayer};
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsLayer, describe_metrics};

@@ -7,6 +7,9 @@
 
 use std::cell::Cell;
 
+#[cfg(any(feature = "metrics", feature = "trace"))]
+use cachex_core::{CacheError, CacheResponse};
+
 struct Here {
     stored_bytes: Cell<u64>,
     loaded_bytes: Cell<u64>,
@@ -71,6 +74,48 @@ impl Told {
             loaded_bytes: here.loaded_bytes.get(),
             retries: here.retries.get(),
         })
+    }
+}
+
+/// How a call ended, as a label.
+#[cfg(any(feature = "metrics", feature = "trace"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    Hit,
+    Miss,
+    Ok,
+    Error,
+    Cancelled,
+}
+
+#[cfg(any(feature = "metrics", feature = "trace"))]
+impl Status {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 5;
+
+    /// A read of several values is a hit when it found them all: when nobody has to go and load one.
+    #[inline]
+    pub(crate) fn of<V>(answer: &Result<CacheResponse<V>, CacheError>) -> Self {
+        let hit = match answer {
+            Ok(CacheResponse::Many(entries)) => entries.iter().all(Option::is_some),
+            Ok(answer) => match answer.is_hit() {
+                Some(hit) => hit,
+                None => return Self::Ok,
+            },
+            Err(_) => return Self::Error,
+        };
+        if hit { Self::Hit } else { Self::Miss }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
     }
 }
 

@@ -1,2 +1,3 @@
 //! cachex
+pub mod keys;
 pub mod store;

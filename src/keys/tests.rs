@@ -68,6 +68,9 @@ fn filters_are_a_set_of_typed_values() {
         hash(&[("ab", "c".into())]),
         hash(&[("a", "bc".into())]),
         hash(&[("a", FilterValue::display(1.5))]),
+        // The same bytes but for their lengths.
+        hash(&[("a", "\u{3}b".into())]),
+        hash(&[("a\u{3}", "b".into())]),
     ];
     assert_eq!(different.iter().collect::<BTreeSet<_>>().len(), different.len());
 }

@@ -115,7 +115,8 @@ async fn a_stalled_probe_loses_its_place_and_its_say() {
     tokio::time::advance(Duration::from_millis(1)).await;
     bench.leaf.push(Outcome::never());
     let second = spawn(&bench.stack);
-    bench.leaf.wait_for_in_flight(2).await;
+    let probing = tokio::time::timeout(SECOND, bench.leaf.wait_for_in_flight(2)).await;
+    probing.expect("the place was not given to another");
     assert_eq!(bench.reads.snapshot().probes, 1);
     gate.open();
     stalled.await.unwrap().unwrap_err();

@@ -72,18 +72,23 @@ async fn a_failed_readiness_inside_the_call_is_its_answer_and_counts() {
 async fn results_from_before_it_opened_are_ignored() {
     let bench = bench(quick());
     let (bad, good) = (Gate::new(), Gate::new());
-    bench.leaf.push(lost().after_gate(&bad));
-    let late = spawn(&bench.stack);
-    bench.leaf.wait_for_in_flight(1).await;
+    let mut late = Vec::new();
+    for _ in 0..5 {
+        bench.leaf.push(lost().after_gate(&bad));
+        late.push(spawn(&bench.stack));
+    }
+    bench.leaf.wait_for_in_flight(5).await;
     bench.leaf.push(Outcome::miss().after_gate(&good));
     let later = spawn(&bench.stack);
-    bench.leaf.wait_for_in_flight(2).await;
+    bench.leaf.wait_for_in_flight(6).await;
     bench.fail(2).await;
     tokio::time::advance(SECOND).await;
     // Half-open now, with one probe succeeded of two.
     bench.succeed(1).await;
     bad.open();
-    late.await.unwrap().unwrap_err();
+    for call in late {
+        call.await.unwrap().unwrap_err();
+    }
     good.open();
     later.await.unwrap().unwrap();
     assert_eq!(bench.reads.state(), CircuitState::HalfOpen);
@@ -120,4 +125,17 @@ async fn jitter_only_lengthens_the_wait() {
     }
     assert!(waits.iter().all(|wait| (SECOND..=SECOND * 3 / 2).contains(wait)), "{waits:?}");
     assert!(waits.iter().max().unwrap() > waits.iter().min().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_does_not_inherit_readiness() {
+    let mut bench = bench(quick());
+    bench.stack.ready().await.unwrap();
+    let mut clone = bench.stack.clone();
+    bench.stack.handle().force_open();
+    // Ready without asking, as it is open; so the call has to ask, once it is closed.
+    clone.ready().await.unwrap();
+    bench.stack.handle().reset();
+    clone.call(get()).await.unwrap();
+    assert_eq!(bench.leaf.violations(), 0);
 }

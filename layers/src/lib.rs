@@ -39,3 +39,5 @@ pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLa
 pub use timeout::{Timeout, TimeoutLayer};
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer, describe_metrics};
+#[cfg(feature = "trace")]
+pub use trace::{Trace, TraceLayer};

@@ -10,15 +10,22 @@ use std::time::Duration;
 pub struct StartError(Kind);
 
 pub(crate) enum Kind {
-    Missing { program: String },
+    Missing { program: String, variable: &'static str },
     Exited { what: String, log: String },
     Late { waited: Duration, last: String, log: String },
+    Refused { what: &'static str, output: String },
     Io { doing: &'static str, source: io::Error },
 }
 
 impl StartError {
-    pub(crate) fn missing(program: &str) -> Self {
-        Self(Kind::Missing { program: program.to_owned() })
+    /// `variable` names the environment variable with which another program can be chosen.
+    pub(crate) fn missing(program: &str, variable: &'static str) -> Self {
+        Self(Kind::Missing { program: program.to_owned(), variable })
+    }
+
+    /// A tool that sets the servers up said no.
+    pub(crate) fn refused(what: &'static str, output: String) -> Self {
+        Self(Kind::Refused { what, output })
     }
 
     pub(crate) fn exited(what: String, log: String) -> Self {
@@ -48,11 +55,11 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Missing { program } => write!(
+            Kind::Missing { program, variable } => write!(
                 f,
                 "`{program}` is not installed, and these tests do not run without a real server: run \
                  scripts/test.sh, which installs it, or `apt-get install redis-server`, or point \
-                 CACHEX_TEST_REDIS_SERVER at the binary"
+                 {variable} at the binary"
             ),
             Kind::Exited { what, log } => {
                 write!(f, "the server ended while starting ({what}); its log:\n{log}")
@@ -60,6 +67,7 @@ impl fmt::Display for StartError {
             Kind::Late { waited, last, log } => {
                 write!(f, "the server was not ready after {waited:?} (last: {last}); its log:\n{log}")
             }
+            Kind::Refused { what, output } => write!(f, "{what} failed:\n{output}"),
             Kind::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
     }

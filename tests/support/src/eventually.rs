@@ -7,6 +7,18 @@ use std::time::{Duration, Instant};
 /// Pause between two looks at a condition: short beside anything a test waits for, long beside a look.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
+/// Polls `look` until it finds something, blocking; after `deadline` gives up with its last complaint.
+pub(crate) fn poll<T>(deadline: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Err(complaint) if start.elapsed() > deadline => return Err(complaint),
+            Err(_) => std::thread::sleep(POLL),
+            found => return found,
+        }
+    }
+}
+
 /// Polls `condition` every 5 ms until it holds.
 ///
 /// The deadline is measured on the machine's clock; a condition that never answers is not interrupted.

@@ -1,9 +1,10 @@
 //! Real servers for the tests of cachex: started on free ports, stopped whatever happens.
 //!
-//! Three things live here:
+//! These live here:
 //!
 //! - [`RedisServer`]: a `redis-server` process of its own, with a temporary directory, that a test can kill,
 //!   freeze, restart on the same port and question behind the back of the code under test;
+//! - [`Cluster`]: three masters and three replicas, with failovers and slots on the move at will;
 //! - [`FaultProxy`]: a TCP proxy that refuses, delays, slices, swallows, cuts and resets on demand;
 //! - [`eventually`]: waiting for a condition with a deadline, the only place where a test may sleep.
 //!
@@ -31,6 +32,7 @@
 
 #![cfg(unix)]
 
+mod cluster;
 mod error;
 mod eventually;
 mod port;
@@ -38,6 +40,7 @@ mod proxy;
 mod redis;
 mod resp;
 
+pub use crate::cluster::{Cluster, ClusterBuilder};
 pub use crate::error::StartError;
 pub use crate::eventually::eventually;
 pub use crate::proxy::{Fault, FaultProxy};

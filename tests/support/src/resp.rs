@@ -101,6 +101,20 @@ impl Connection {
         self.reply()
     }
 
+    /// Like [`command`](Self::command), with an error reply as an error.
+    pub(crate) fn ask(&mut self, parts: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        match self.command(parts)? {
+            Reply::Error(e) => Err(io::Error::other(e)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Like [`ask`](Self::ask), for a command that answers with text.
+    pub(crate) fn ask_text(&mut self, parts: &[impl AsRef<[u8]>]) -> io::Result<String> {
+        let reply = self.ask(parts)?;
+        reply.as_str().map(str::to_owned).ok_or_else(|| malformed("something else instead of text"))
+    }
+
     fn reply(&mut self) -> io::Result<Reply> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;

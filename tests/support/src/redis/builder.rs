@@ -11,12 +11,26 @@ use crate::error::StartError;
 /// How often a port that was taken between probe and bind is replaced by another.
 const PORT_ATTEMPTS: usize = 10;
 
+/// Names another program than the `redis-server` in the path.
+pub(super) const PROGRAM: &str = "CACHEX_TEST_REDIS_SERVER";
+
+/// What part a server plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Alone, or as a primary or replica by `REPLICAOF`.
+    #[default]
+    Single,
+    /// A node of a cluster.
+    Cluster,
+}
+
 /// Settings of a [`RedisServer`].
 ///
 /// Without any: a free port on 127.0.0.1, no password, no persistence.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder starts nothing until `start` is awaited"]
 pub struct RedisServerBuilder {
+    pub(super) mode: Mode,
     pub(super) password: Option<String>,
     pub(super) users: Vec<User>,
     pub(super) settings: Vec<(String, String)>,
@@ -34,6 +48,11 @@ pub(super) struct User {
 impl RedisServerBuilder {
     pub(super) fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
     }
 
     /// Requires this password of the default user. [`RedisServer::url`] and [`RedisServer::command`] know it.
@@ -90,11 +109,11 @@ impl RedisServerBuilder {
     ///
     /// When the program is not installed, ends while starting, or does not answer in time.
     pub async fn try_start(self) -> Result<RedisServer, StartError> {
-        let program = std::env::var_os("CACHEX_TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-        blocking(move || self.start_blocking(program)).await
+        blocking(move || self.start_blocking()).await
     }
 
-    fn start_blocking(&self, program: OsString) -> Result<RedisServer, StartError> {
+    pub(crate) fn start_blocking(&self) -> Result<RedisServer, StartError> {
+        let program: OsString = std::env::var_os(PROGRAM).unwrap_or_else(|| "redis-server".into());
         let mut attempt = 1;
         loop {
             let launcher = Launcher::prepare(program.clone(), self)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::builder::{RedisServerBuilder, User};
+use super::builder::{Mode, PROGRAM, RedisServerBuilder, User};
 use super::process::{self, Supervised};
 use super::tls::TlsFiles;
 use crate::error::StartError;
@@ -30,6 +30,7 @@ const NOT_FOUND: i32 = 127;
 /// Everything needed to start the same server again.
 pub(super) struct Launcher {
     program: OsString,
+    mode: Mode,
     port: u16,
     dir: TempDir,
     password: Option<String>,
@@ -43,10 +44,14 @@ impl Launcher {
     pub(super) fn prepare(program: OsString, builder: &RedisServerBuilder) -> Result<Self, StartError> {
         let dir = TempDir::with_prefix("cachex-redis-").map_err(StartError::io("making a directory"))?;
         let free = || port::free().map_err(StartError::io("looking for a free port"));
-        let port = free()?;
+        let port = match builder.mode {
+            Mode::Single => free()?,
+            Mode::Cluster => port::free_with_bus().map_err(StartError::io("looking for two free ports"))?,
+        };
         let tls = builder.tls.clone().map(|files| free().map(|port| (port, files))).transpose()?;
         let launcher = Self {
             program,
+            mode: builder.mode,
             port,
             password: builder.password.clone(),
             users: builder.users.clone(),
@@ -134,6 +139,10 @@ impl Launcher {
         }
         if let Some(password) = &self.password {
             line(format_args!("requirepass {}", quoted(password)));
+            line(format_args!("masterauth {}", quoted(password)));
+        }
+        if self.mode == Mode::Cluster {
+            line(format_args!("cluster-enabled yes"));
         }
         for User { name, password, rules } in &self.users {
             line(format_args!("user {} on {} {rules}", quoted(name), quoted(&format!(">{password}"))));
@@ -151,7 +160,7 @@ impl Launcher {
             let ended = process.try_wait().map_err(StartError::io("waiting for the server"))?;
             if let Some(status) = ended {
                 return Err(match status.code() {
-                    Some(NOT_FOUND) => StartError::missing(&self.program.to_string_lossy()),
+                    Some(NOT_FOUND) => StartError::missing(&self.program.to_string_lossy(), PROGRAM),
                     _ => StartError::exited(process::describe(status), self.log()),
                 });
             }

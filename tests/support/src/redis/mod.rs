@@ -1,6 +1,7 @@
 //! A `redis-server` of one's own.
 
 mod builder;
+mod handle;
 mod launch;
 mod process;
 mod tls;
@@ -12,7 +13,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use self::builder::Mode;
 pub use self::builder::RedisServerBuilder;
+pub(crate) use self::handle::Handle;
 use self::launch::Launcher;
 use self::process::Supervised;
 pub use self::tls::TlsFiles;
@@ -58,6 +61,10 @@ impl RedisServer {
     /// Settings for a server that is not started yet.
     pub fn builder() -> RedisServerBuilder {
         RedisServerBuilder::new()
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(&self.inner)
     }
 
     fn new(launcher: Launcher, process: Supervised) -> Self {
@@ -135,9 +142,7 @@ impl RedisServer {
     /// The process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        let mut slot = self.inner.process();
-        let process = slot.as_mut()?;
-        matches!(process.try_wait(), Ok(None)).then(|| process.pid())
+        self.inner.pid()
     }
 
     /// What the server has logged so far, in all its lives.
@@ -304,6 +309,12 @@ impl RedisServer {
 }
 
 impl Inner {
+    fn pid(&self) -> Option<u32> {
+        let mut slot = self.process();
+        let process = slot.as_mut()?;
+        matches!(process.try_wait(), Ok(None)).then(|| process.pid())
+    }
+
     fn process(&self) -> MutexGuard<'_, Option<Supervised>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -334,7 +345,7 @@ fn owned(parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Vec<Vec<u8>> {
 }
 
 /// Blocking work off the runtime's threads. A paused tokio clock does not advance meanwhile.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => match e.try_into_panic() {

@@ -1,5 +1,6 @@
 //! The helpers the other tests rely on, tested themselves.
 
+mod cluster;
 mod eventually;
 mod proxy;
 mod server;

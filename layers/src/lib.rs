@@ -33,6 +33,8 @@ pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
 
+#[cfg(feature = "bulkhead")]
+pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, CompartmentState};
 #[cfg(feature = "circuit-breaker")]
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
 #[cfg(feature = "timeout")]

@@ -114,6 +114,15 @@ impl Op {
             | Self::Close => OpClass::Control,
         }
     }
+
+    /// Whether a layer that sheds load may refuse it.
+    ///
+    /// Not so what gives something back or keeps what is held (unlocking, extending a lock, closing), where a refusal
+    /// does more harm than the load; nor a ping, which asks after the store and not after how busy this process is.
+    #[must_use]
+    pub fn is_sheddable(self) -> bool {
+        !matches!(self, Self::ExtendLock | Self::Unlock | Self::Ping | Self::Close)
+    }
 }
 
 impl fmt::Display for Op {

@@ -1,0 +1,127 @@
+//! The future of a call.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use super::place::Place;
+
+pin_project! {
+    /// The future of a call through a [`Bulkhead`](super::Bulkhead).
+    ///
+    /// Dropping it at any time gives back the permit, or the place in the queue.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<V, S>
+    where
+        S: Service<CacheRequest<V>>,
+    {
+        #[pin]
+        state: State<V, S>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<V, S>
+    where
+        S: Service<CacheRequest<V>>,
+    {
+        // Fields drop in this order: a cancelled call is over before its permit is free.
+        Running { #[pin] call: S::Future, place: Option<Place> },
+        Waiting {
+            place: Option<Place>,
+            deadline: Option<Instant>,
+            #[pin]
+            sleep: Option<Sleep>,
+            readied: S,
+            request: Option<CacheRequest<V>>,
+        },
+        Rejected { error: Option<CacheError> },
+    }
+}
+
+impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
+    #[inline]
+    pub(super) fn running(call: S::Future, place: Option<Place>) -> Self {
+        Self { state: State::Running { call, place } }
+    }
+
+    pub(super) fn waiting(
+        place: Place,
+        deadline: Option<Instant>,
+        readied: S,
+        request: CacheRequest<V>,
+    ) -> Self {
+        let (place, request) = (Some(place), Some(request));
+        Self { state: State::Waiting { place, deadline, sleep: None, readied, request } }
+    }
+
+    pub(super) fn rejected(error: CacheError) -> Self {
+        Self { state: State::Rejected { error: Some(error) } }
+    }
+}
+
+impl<V, S> Future for ResponseFuture<V, S>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+{
+    type Output = Result<CacheResponse<V>, CacheError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Running { call, place } => {
+                    // Out of the future while the call runs: should it panic, the permit is free at once.
+                    let held = place.take();
+                    let answer = call.poll(cx);
+                    if answer.is_pending() {
+                        *place = held;
+                    }
+                    return answer;
+                }
+                // Waiting => (Running | Rejected)
+                StateProj::Waiting { place, deadline, mut sleep, readied, request } => {
+                    let waiting = place.as_mut().expect(POLLED_AGAIN);
+                    if !waiting.poll_permit(cx.waker()) {
+                        let Some(deadline) = *deadline else { return Poll::Pending };
+                        if sleep.is_none() {
+                            sleep.set(Some(sleep_until(deadline)));
+                        }
+                        if let Some(sleep) = sleep.as_pin_mut() {
+                            ready!(sleep.poll(cx));
+                        }
+                        if !waiting.expire() {
+                            let error = CacheError::rejection(ErrorKind::BulkheadFull, None);
+                            state.set(State::Rejected { error: Some(error) });
+                            continue;
+                        }
+                    }
+                    let place = place.take();
+                    let call = readied.call(request.take().expect(POLLED_AGAIN));
+                    state.set(State::Running { call, place });
+                }
+                StateProj::Rejected { error } => return Poll::Ready(Err(error.take().expect(POLLED_AGAIN))),
+            }
+        }
+    }
+}
+
+const POLLED_AGAIN: &str = "the future was polled after it had ended";
+
+impl<V, S: Service<CacheRequest<V>>> fmt::Debug for ResponseFuture<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Running { .. } => "running",
+            State::Waiting { .. } => "waiting",
+            State::Rejected { .. } => "rejected",
+        };
+        f.debug_struct("bulkhead::ResponseFuture").field("state", &state).finish()
+    }
+}

@@ -43,3 +43,5 @@ pub use timeout::{Timeout, TimeoutLayer};
 pub use metrics::{Metrics, MetricsLayer, describe_metrics};
 #[cfg(feature = "trace")]
 pub use trace::{Trace, TraceLayer};
+#[cfg(feature = "adapt")]
+pub use adapt::{Adapt, AdaptLayer};

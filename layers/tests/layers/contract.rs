@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cachex_core::testing::Contract;
+use cachex_core::testing::{Contract, Rule};
+use cachex_layers::bulkhead::BulkheadLayer;
 use cachex_layers::circuit_breaker::CircuitBreakerLayer;
 use cachex_layers::metrics::MetricsLayer;
 use cachex_layers::timeout::TimeoutLayer;
@@ -17,6 +18,20 @@ fn trace() {
 #[test]
 fn metrics() {
     Contract::new(MetricsLayer::new).check_all();
+}
+
+#[test]
+fn bulkhead() {
+    // As many at once as the suite needs, and nobody queues: a permit that leaks is missed at once.
+    Contract::new(|| BulkheadLayer::new(8).queue(0)).check_all();
+    // Fewer than the suite needs: the rest waits its turn.
+    let narrow = Contract::new(|| BulkheadLayer::new(2).queue(64).queue_timeout(Duration::from_secs(60)));
+    for rule in Rule::ALL {
+        // These want eight in flight.
+        if !matches!(rule, Rule::Clones | Rule::Cancellation) {
+            narrow.check(rule);
+        }
+    }
 }
 
 #[test]

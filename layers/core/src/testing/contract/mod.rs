@@ -139,7 +139,7 @@ where
     L: Layer<Leaf<W>, Service: CacheService<V> + fmt::Debug> + fmt::Debug,
 {
     /// The contract of a layer that turns values of `V` into values of `W` on their way down. `value` makes values to
-    /// store, different for each number.
+    /// store, different for each number; that of number `n` is only ever stored under the key `contract-key:n`.
     ///
     /// What the layer reads back is what it wrote: values must arrive equal, metadata of entries may change.
     pub fn codec(layer: impl Fn() -> L + 'static, value: impl Fn(u32) -> V + 'static) -> Self {

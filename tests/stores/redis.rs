@@ -1,1 +1,96 @@
-//! To come.
+//! The Redis store: the behaviour suite against a real server, and what is its own.
+
+mod connecting;
+mod failures;
+mod operations;
+mod recovery;
+
+use std::time::Duration;
+
+use cachex::store::redis::RedisStore;
+use cachex_core::testing::store::{Capabilities, Fence, StoreHarness};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, Encoded, Key, Op, StoredBytes};
+use cachex_test_support::RedisServer;
+use tokio::sync::OnceCell;
+use tower_service::Service;
+
+/// What no request may exceed, on however slow a machine: the sum of the store's time limits is far below.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Harness;
+
+/// One server for the whole suite, whose cases share no keys.
+async fn suite_server() -> &'static RedisServer {
+    static SERVER: OnceCell<RedisServer> = OnceCell::const_new();
+    SERVER.get_or_init(RedisServer::start).await
+}
+
+impl StoreHarness for Harness {
+    type Value = Encoded;
+    type Store = RedisStore;
+
+    fn capabilities(&self) -> Capabilities {
+        let coordination = [
+            Op::AddTags,
+            Op::InvalidateTags,
+            Op::Lock,
+            Op::ExtendLock,
+            Op::Unlock,
+            Op::Publish,
+            Op::Subscribe,
+        ];
+        Capabilities::all("RedisStore").without(&coordination).fence(Fence::IfAbsent).untyped_counters()
+    }
+
+    async fn open(&self, default_ttl: Option<Duration>) -> RedisStore {
+        RedisStore::builder().url(suite_server().await.url()).default_ttl(default_ttl).build().unwrap()
+    }
+
+    fn value(&self, n: u32) -> Encoded {
+        value(format!("value {n}"))
+    }
+
+    fn short_ttl(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+mod suite {
+    use super::Harness;
+
+    cachex_core::store_behaviour_suite!((flavor = "current_thread"), Harness);
+}
+
+fn key(name: impl AsRef<str>) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn value(bytes: impl Into<Vec<u8>>) -> Encoded {
+    Encoded::from_bytes(bytes.into().into())
+}
+
+/// One request, which must end in bounded time.
+async fn call(
+    store: &RedisStore,
+    request: impl Into<CacheRequest<Encoded>>,
+) -> Result<CacheResponse<Encoded>, CacheError> {
+    let answer = store.clone().call(request.into());
+    tokio::time::timeout(PATIENCE, answer).await.expect("no request hangs")
+}
+
+async fn get(store: &RedisStore, name: &str) -> Result<Option<Vec<u8>>, CacheError> {
+    let answer = call(store, CacheRequest::get(key(name))).await?.into_get()?;
+    Ok(answer.ok().map(|entry| entry.value.as_bytes().to_vec()))
+}
+
+async fn set(store: &RedisStore, name: &str, bytes: impl Into<Vec<u8>>) -> Result<bool, CacheError> {
+    call(store, CacheRequest::set(key(name), value(bytes), None)).await?.into_applied(Op::Set)
+}
+
+async fn ping(store: &RedisStore) -> Result<(), CacheError> {
+    call(store, CacheRequest::Ping).await?.into_done(Op::Ping)
+}

@@ -1,1 +1,134 @@
-//! To come.
+//! Redis as the store at the end of a stack.
+//!
+//! [`RedisStore`] serves [`Encoded`](cachex_core::Encoded) and [`Sealed`] bytes; declared [`sealed`](RedisStore::sealed) it takes sealed ones alone, and a stack
+//! that forgot to encrypt does not compile.
+//!
+//! # Connections
+//!
+//! Making a store does no I/O, so that an application starts while Redis is down. The first request connects; requests that
+//! come meanwhile wait for the same attempt. A few multiplexed connections ([`connections`](RedisStoreBuilder::connections))
+//! are shared by all requests, each key keeping to one of them. None is checked out of the pool per operation: with the two
+//! extra commands deadpool-redis sends each time, that costs most of the throughput. The pool is where connections
+//! come from, and for what needs one of its own.
+//!
+//! A lost connection fails the requests that were on it, and comes back by itself: at once, then after pauses of up to 2 s
+//! with full jitter. While the last attempt failed, requests fail at once, with the reason and without effect. A connection
+//! that leaves requests without any answer, or that leads to a read-only replica, is replaced in the background while
+//! it goes on serving. [`RedisStore::state`] tells where things stand.
+//!
+//! # Time limits
+//!
+//! Every request ends within the [connect timeout](RedisStoreBuilder::connect_timeout) plus the
+//! [response timeout](RedisStoreBuilder::response_timeout) (half as much again for the former, should a runtime stand still). The
+//! driver retries nothing: that is for a retry layer to decide.
+//!
+//! # What each operation is on the server
+//!
+//! | operation | command |
+//! |---|---|
+//! | get, mget | `GET`, `MGET`: a key of another type is an error to the former, missing to the latter |
+//! | set | `SET … [PX] [NX or XX]` |
+//! | mset | `MSET` without a lifetime, else `MULTI`, one `SET … PX` each, `EXEC`: all or nothing |
+//! | del, exists | `UNLINK`, `EXISTS` |
+//! | ttl | `PTTL` |
+//! | expire | `PEXPIRE`; without a lifetime `MULTI`, `PERSIST`, `EXISTS`, `EXEC` |
+//! | incr_by | `INCRBY`; with a lifetime `MULTI`, `SET … 0 PX … NX`, `INCRBY`, `EXEC`: it counts for a new counter only |
+//!
+//! A fill ([`Intent::Fill`](cachex_core::Intent::Fill)) is a `SET … NX`: it never overwrites what anyone wrote since the load began. It may store
+//! what was deleted on another node while the load ran: that takes a fence across nodes, which this store does not keep
+//! by itself. Its misses carry [`FillToken::UNFENCED`](cachex_core::FillToken::UNFENCED).
+//!
+//! Tags, locks, invalidation messages are not served yet, and answered with `Unsupported`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use cachex::store::redis::RedisStore;
+//!
+//! let store = RedisStore::connect("redis://app:s3cret@cache.internal:6379/0")?.sealed();
+//! # Ok::<(), cachex_core::CacheError>(())
+//! ```
+
+mod address;
+mod builder;
+mod command;
+mod connection;
+mod error;
+mod reply;
+mod service;
+#[cfg(feature = "redis-tls")]
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cachex_core::{CacheError, SealedOnly};
+
+pub use self::builder::RedisStoreBuilder;
+use self::connection::Connections;
+pub use self::connection::{ConnectionState, PoolStatus};
+pub use self::service::ResponseFuture;
+#[cfg(feature = "redis-tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tls")))]
+pub use self::tls::Tls;
+
+/// A store on a Redis server. See the [module](self).
+///
+/// A clone is one reference count; clones share connections. Calls need a tokio runtime.
+#[derive(Clone, Debug)]
+pub struct RedisStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connections: Arc<Connections>,
+    default_ttl: Option<Duration>,
+}
+
+impl RedisStore {
+    /// Makes a store for the server at `url`, with defaults for everything else. Nothing is sent: the first request
+    /// connects.
+    ///
+    /// [`RedisStoreBuilder::url`] tells what a URL looks like.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](cachex_core::ErrorKind::InvalidInput) naming the part of the URL that is wrong, and showing nothing of it.
+    pub fn connect(url: impl Into<String>) -> Result<Self, CacheError> {
+        Self::builder().url(url).build()
+    }
+
+    /// Settings for a store that is not made yet.
+    pub fn builder() -> RedisStoreBuilder {
+        RedisStoreBuilder::default()
+    }
+
+    fn new(connections: Arc<Connections>, default_ttl: Option<Duration>) -> Self {
+        Self(Arc::new(Inner { connections, default_ttl }))
+    }
+
+    /// Declares the store sealed: it takes [`Sealed`](cachex_core::Sealed) bytes and no others.
+    #[must_use]
+    pub fn sealed(self) -> SealedOnly<Self> {
+        SealedOnly::new(self)
+    }
+
+    /// How the store is connected, as far as requests have found out: an idle connection whose server died still counts as up.
+    #[must_use]
+    pub fn state(&self) -> ConnectionState {
+        self.0.connections.state()
+    }
+
+    /// How its connections are used.
+    #[must_use]
+    pub fn pool_status(&self) -> PoolStatus {
+        self.0.connections.pool_status()
+    }
+
+    fn connections(&self) -> &Arc<Connections> {
+        &self.0.connections
+    }
+
+    fn default_ttl(&self) -> Option<Duration> {
+        self.0.default_ttl
+    }
+}

@@ -1,0 +1,307 @@
+//! The connections all requests share, and their coming back.
+//!
+//! Each of the N slots holds one multiplexed connection that stays checked out of the pool; a request clones its handle,
+//! which is a few reference counts. A key always takes the same slot. All waiting on a connection attempt is shared: an
+//! attempt is a task of its own, so that cancelling a caller, or all of them, neither stops nor repeats it.
+
+mod slot;
+mod source;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cachex_core::CacheError;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::Notify;
+
+use self::slot::{Connector, Phase, Replacement, Slot, State};
+pub(super) use self::source::Source;
+use super::address::Address;
+use super::error;
+#[cfg(feature = "redis-tls")]
+use super::tls::Tls;
+
+/// Bounds of the wait between two attempts: full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015), so that
+/// the many clients of a server that comes back do not come all at once.
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// The least time between two replacements of a connection that still works: a server that answers every write with
+/// READONLY is not helped by a new connection for each.
+const REPLACE_PAUSE: Duration = Duration::from_secs(1);
+
+/// So many timeouts in a row without one answer, and the connection is taken for half open.
+const SUSPICIOUS_TIMEOUTS: u32 = 2;
+
+/// What connections are made by.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) address: Address,
+    #[cfg(feature = "redis-tls")]
+    pub(super) tls: Tls,
+    pub(super) client_name: Option<String>,
+    pub(super) connect_timeout: Duration,
+    pub(super) response_timeout: Duration,
+    pub(super) connections: usize,
+    pub(super) pool_size: usize,
+}
+
+/// How a store is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Nobody has asked for anything yet.
+    Idle,
+    /// A first attempt, or the first after a loss, is under way: requests wait for it.
+    Connecting,
+    /// Every connection that was needed so far is up.
+    Connected,
+    /// Some connections are up, others are being made again.
+    Degraded,
+    /// The last attempt failed: requests fail at once while attempts go on in the background.
+    Down,
+    /// The store was closed.
+    Closed,
+}
+
+impl ConnectionState {
+    /// The state as a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How the connections of a store are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// The most connections there may be.
+    pub max_size: usize,
+    /// How many there are, the shared ones included.
+    pub size: usize,
+    /// How many of them nobody uses.
+    pub available: usize,
+    /// How many callers wait for one.
+    pub waiting: usize,
+}
+
+/// The shared connections of a store.
+pub(super) struct Connections {
+    source: Source,
+    slots: Box<[Slot]>,
+    settings: Settings,
+    /// Numbers connections, so that a late report about one is not held against its successor.
+    next_id: AtomicU64,
+    /// Told when a connection was made: whoever waits for another attempt need not.
+    reachable: Arc<Notify>,
+}
+
+/// A handle on a shared connection.
+pub(super) struct Lease {
+    pub(super) connection: MultiplexedConnection,
+    id: u64,
+}
+
+impl Connections {
+    pub(super) fn new(source: Source, settings: Settings) -> Arc<Self> {
+        let slots = (0..settings.connections).map(|_| Slot::new()).collect();
+        Arc::new(Self { source, slots, settings, next_id: AtomicU64::new(0), reachable: Arc::default() })
+    }
+
+    /// The slot for a key with this hash.
+    pub(super) fn slot_of(&self, hash: u64) -> usize {
+        // The high bits of the product: as good as the remainder of a division, and cheaper (D. Lemire, 2016).
+        ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    /// The connection of a slot, if it is up. Never waits.
+    pub(super) fn try_lease(&self, slot: usize) -> Option<Lease> {
+        self.slots[slot].lease()
+    }
+
+    /// The connection of a slot, made if there is none. Waits for one attempt at most, and not at all while the server is
+    /// known to be out of reach.
+    ///
+    /// Cancel safe: the attempt goes on without the caller.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none; nothing was sent then.
+    pub(super) async fn lease(self: &Arc<Self>, slot: usize) -> Result<Lease, CacheError> {
+        let wait = async {
+            let mut changes = self.slots[slot].subscribe();
+            loop {
+                if let Some(lease) = self.try_lease(slot) {
+                    return Ok(lease);
+                }
+                let phase = changes.borrow_and_update().phase();
+                match phase {
+                    Phase::Idle => self.connect(slot),
+                    Phase::Connecting => {}
+                    Phase::Ready => continue,
+                    Phase::Down(error) => return Err(error),
+                    Phase::Closed => return Err(error::closed()),
+                }
+                // The sender lives in the slot.
+                let _ = changes.changed().await;
+            }
+        };
+        // The attempt has the same limit. This one is for an attempt whose runtime was shut down or stands still.
+        let limit = self.settings.connect_timeout + self.settings.connect_timeout / 2;
+        tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| Err(error::connect_timeout()))
+    }
+
+    /// A request was answered over the connection.
+    pub(super) fn answered(&self, slot: usize) {
+        self.slots[slot].answered();
+    }
+
+    /// The connection broke under a request.
+    pub(super) fn broke(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        if self.slots[slot].lose(lease.id) {
+            self.spawn_connector(slot);
+        }
+    }
+
+    /// A request over the connection was not answered in time.
+    pub(super) fn timed_out(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        if self.slots[slot].timed_out() >= SUSPICIOUS_TIMEOUTS {
+            self.replace(slot, lease);
+        }
+    }
+
+    /// The connection works, but leads to the wrong place: makes another one in the background and changes over.
+    pub(super) fn replace(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        if !self.slots[slot].begin_replacing() {
+            return;
+        }
+        let replacement = Replacement::new(Arc::downgrade(self), slot);
+        let (attempt, old) = (self.attempt(), lease.id);
+        tokio::spawn(async move {
+            if let Ok(shared) = attempt.await
+                && let Some(connections) = replacement.upgrade()
+            {
+                connections.slots[slot].replace(old, shared, connections.new_id());
+            }
+            tokio::time::sleep(REPLACE_PAUSE).await;
+            drop(replacement);
+        });
+    }
+
+    /// Refuses all requests from now on, and lets go of the connections. Requests under way are still answered.
+    pub(super) fn close(&self) {
+        for slot in &self.slots {
+            slot.close();
+        }
+        self.source.close();
+        self.reachable.notify_waiters();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.slots[0].phase(), Phase::Closed)
+    }
+
+    pub(super) fn state(&self) -> ConnectionState {
+        let (mut up, mut connecting, mut down) = (false, false, false);
+        for slot in &self.slots {
+            match slot.phase() {
+                Phase::Idle => {}
+                Phase::Connecting => connecting = true,
+                Phase::Ready => up = true,
+                Phase::Down(_) => down = true,
+                Phase::Closed => return ConnectionState::Closed,
+            }
+        }
+        match (up, connecting, down) {
+            (true, false, false) => ConnectionState::Connected,
+            (true, ..) => ConnectionState::Degraded,
+            (false, _, true) => ConnectionState::Down,
+            (false, true, false) => ConnectionState::Connecting,
+            (false, false, false) => ConnectionState::Idle,
+        }
+    }
+
+    pub(super) fn pool_status(&self) -> PoolStatus {
+        self.source.status()
+    }
+
+    fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn connect(self: &Arc<Self>, slot: usize) {
+        if self.slots[slot].begin() {
+            self.spawn_connector(slot);
+        }
+    }
+
+    /// One attempt, which does not keep the store alive.
+    fn attempt(&self) -> impl Future<Output = Result<source::Shared, CacheError>> + Send + use<> {
+        let source = self.source.clone();
+        let limit = self.settings.connect_timeout;
+        async move {
+            match tokio::time::timeout(limit, source.connect()).await {
+                Ok(made) => made.map_err(error::from_connecting),
+                Err(_) => Err(error::connect_timeout()),
+            }
+        }
+    }
+
+    /// Attempts until one succeeds, the store is closed, or nobody holds it any more.
+    fn spawn_connector(self: &Arc<Self>, slot: usize) {
+        let connector = Connector::new(Arc::downgrade(self), slot);
+        let reachable = Arc::clone(&self.reachable);
+        let mut attempt = self.attempt();
+        tokio::spawn(async move {
+            let mut backoff = FIRST_BACKOFF;
+            loop {
+                let made = attempt.await;
+                let Some(connections) = connector.upgrade() else { return };
+                let (next, up) = match made {
+                    Ok(shared) => (State::Ready { id: connections.new_id(), shared }, true),
+                    Err(error) => (State::Down(error), false),
+                };
+                let open = connections.slots[slot].settle(next);
+                if up || !open {
+                    connector.done();
+                    connections.reachable.notify_waiters();
+                    return;
+                }
+                // Before anyone can tell: a success of another slot from here on is not missed.
+                let told = reachable.notified();
+                drop(connections);
+                let _ = tokio::time::timeout(backoff.mul_f64(fastrand::f64()), told).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+                let Some(connections) = connector.upgrade() else { return };
+                attempt = connections.attempt();
+            }
+        });
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // Lets attempts that wait see that there is nobody left.
+        self.reachable.notify_waiters();
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("settings", &self.settings)
+            .field("state", &self.state())
+            .field("pool", &self.pool_status())
+            .finish_non_exhaustive()
+    }
+}

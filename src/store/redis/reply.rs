@@ -1,0 +1,175 @@
+//! From the server's reply to a response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cachex_core::{CacheError, CacheResponse, Entry, EntryMeta, FillToken, KeyTtl, Origin, StoredBytes};
+use redis::Value;
+
+use super::error;
+
+/// What a command is answered with when all goes well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A value or nothing.
+    Value,
+    /// This many of them.
+    Values(usize),
+    /// `OK`, or nothing when a condition was not met.
+    Stored,
+    /// `OK`, once or for each command of a transaction; or `PONG`.
+    Done,
+    /// How many keys.
+    Count,
+    /// 1 or 0.
+    Flag,
+    /// 1 or 0, by the last command of a transaction.
+    LastFlag,
+    /// Milliseconds, or a negative number with a meaning.
+    Ttl,
+    /// A counter.
+    Integer,
+    /// A counter, by the last command of a transaction.
+    LastInteger,
+}
+
+impl Expected {
+    pub(super) fn decode<P: StoredBytes>(self, reply: Value) -> Result<CacheResponse<P>, CacheError> {
+        match (self, reply) {
+            (_, Value::ServerError(error)) => Err(error::from_server(&error)),
+            (Self::Value, Value::Nil) => Ok(CacheResponse::Miss(FillToken::UNFENCED)),
+            (Self::Value, Value::BulkString(bytes)) => Ok(CacheResponse::Hit(entry(bytes))),
+            (Self::Values(count), Value::Array(values)) if values.len() == count => {
+                values.into_iter().map(optional_entry).collect::<Result<_, _>>().map(CacheResponse::Many)
+            }
+            (Self::Stored, Value::Okay) => Ok(CacheResponse::Applied(true)),
+            (Self::Stored, Value::Nil) => Ok(CacheResponse::Applied(false)),
+            (Self::Done, Value::Okay | Value::SimpleString(_)) => Ok(CacheResponse::Done),
+            (Self::Done, Value::Array(values)) => {
+                values.into_iter().try_for_each(okay).map(|()| CacheResponse::Done)
+            }
+            (Self::Count, Value::Int(count)) => {
+                u64::try_from(count).map(CacheResponse::Count).map_err(|_| error::unexpected_reply())
+            }
+            (Self::Flag, Value::Int(flag)) => Ok(CacheResponse::Applied(flag == 1)),
+            (Self::Ttl, Value::Int(millis)) => ttl(millis).map(CacheResponse::Ttl),
+            (Self::Integer, Value::Int(value)) => Ok(CacheResponse::Integer(value)),
+            (Self::LastFlag, Value::Array(values)) => Self::Flag.decode(last(values)?),
+            (Self::LastInteger, Value::Array(values)) => Self::Integer.decode(last(values)?),
+            _ => Err(error::unexpected_reply()),
+        }
+    }
+}
+
+/// The replies to the commands between MULTI and EXEC, as one array.
+///
+/// `replies` are those to MULTI, to every command that was queued, and to EXEC. Why a command was not queued is told in
+/// its own reply; EXEC then only says that it did nothing.
+pub(super) fn transaction(replies: Vec<Value>) -> Value {
+    let mut replies = replies;
+    let refused = replies.iter().position(|reply| matches!(reply, Value::ServerError(_)));
+    match refused {
+        Some(at) => replies.swap_remove(at),
+        None => replies.pop().unwrap_or(Value::Nil),
+    }
+}
+
+fn entry<P: StoredBytes>(bytes: Vec<u8>) -> Entry<P> {
+    Entry::new(Arc::new(P::from_bytes(bytes.into()))).with_meta(EntryMeta::from_origin(Origin::Remote))
+}
+
+fn optional_entry<P: StoredBytes>(value: Value) -> Result<Option<Entry<P>>, CacheError> {
+    match value {
+        Value::BulkString(bytes) => Ok(Some(entry(bytes))),
+        Value::Nil => Ok(None),
+        Value::ServerError(error) => Err(error::from_server(&error)),
+        _ => Err(error::unexpected_reply()),
+    }
+}
+
+fn okay(value: Value) -> Result<(), CacheError> {
+    match value {
+        Value::Okay => Ok(()),
+        Value::ServerError(error) => Err(error::from_server(&error)),
+        _ => Err(error::unexpected_reply()),
+    }
+}
+
+fn last(mut values: Vec<Value>) -> Result<Value, CacheError> {
+    values.pop().ok_or_else(error::unexpected_reply)
+}
+
+fn ttl(millis: i64) -> Result<KeyTtl, CacheError> {
+    match millis {
+        -2 => Ok(KeyTtl::Missing),
+        -1 => Ok(KeyTtl::Never),
+        _ => u64::try_from(millis)
+            .map(|millis| KeyTtl::After(Duration::from_millis(millis)))
+            .map_err(|_| error::unexpected_reply()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cachex_core::{Encoded, ErrorKind};
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    fn parsed(lines: &str) -> Value {
+        parse_redis_value(lines.replace('|', "\r\n").as_bytes()).unwrap()
+    }
+
+    fn decode(expected: Expected, lines: &str) -> Result<CacheResponse<Encoded>, CacheError> {
+        expected.decode(parsed(lines))
+    }
+
+    #[test]
+    fn values_keep_their_place() {
+        let many = decode(Expected::Values(3), "*3|$1|a|$-1|$0|||").unwrap().into_many(3).unwrap();
+        let bytes: Vec<_> =
+            many.iter().map(|entry| entry.as_ref().map(|e| e.value.as_bytes().as_ref())).collect();
+        assert_eq!(bytes, [Some(b"a".as_ref()), None, Some(b"".as_ref())]);
+        assert!(many[0].as_ref().is_some_and(|entry| entry.meta.origin == Origin::Remote));
+    }
+
+    #[test]
+    fn another_number_or_type_of_values_is_an_error() {
+        for (expected, lines) in [
+            (Expected::Values(2), "*1|$1|a|"),
+            (Expected::Value, ":1|"),
+            (Expected::Count, ":-1|"),
+            (Expected::Ttl, ":-3|"),
+            (Expected::Stored, ":1|"),
+            (Expected::LastFlag, "*0|"),
+        ] {
+            assert_eq!(decode(expected, lines).unwrap_err().kind(), ErrorKind::Server, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn lifetimes() {
+        for (lines, ttl) in [
+            (":-2|", KeyTtl::Missing),
+            (":-1|", KeyTtl::Never),
+            (":0|", KeyTtl::After(Duration::ZERO)),
+            (":1500|", KeyTtl::After(Duration::from_millis(1500))),
+        ] {
+            assert_eq!(decode(Expected::Ttl, lines).unwrap().into_ttl().unwrap(), ttl);
+        }
+    }
+
+    #[test]
+    fn a_refused_command_explains_an_aborted_transaction() {
+        let replies = ["+OK|", "-OOM no memory|", "-EXECABORT Transaction discarded|"].map(parsed);
+        let error = Expected::Done.decode::<Encoded>(transaction(replies.into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn a_command_that_failed_in_a_transaction_is_an_error() {
+        let replies = ["+OK|", "+QUEUED|", "+QUEUED|", "*2|$-1|-WRONGTYPE no|"].map(parsed);
+        let error = Expected::LastInteger.decode::<Encoded>(transaction(replies.into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+    }
+}

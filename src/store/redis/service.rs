@@ -1,0 +1,141 @@
+//! The store as a service.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, StoredBytes};
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use tower_service::Service;
+
+use super::command::{Plan, plan};
+use super::connection::{Connections, Lease};
+use super::reply;
+use super::{RedisStore, error};
+
+/// The future of a [`RedisStore`]'s call.
+///
+/// Dropping it cancels nothing that was sent: the command may still take effect, its answer is discarded, and the shared
+/// connection goes on for everyone else.
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<P>(Kind<P>);
+
+type Answer<P> = Result<CacheResponse<P>, CacheError>;
+
+enum Kind<P> {
+    /// Known without asking the server; taken when polled.
+    Answered(Option<Answer<P>>),
+    /// The one box of a call: the driver's futures have no names.
+    Asked(Pin<Box<dyn Future<Output = Answer<P>> + Send>>),
+}
+
+impl<P> Future for ResponseFuture<P> {
+    type Output = Answer<P>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            Kind::Answered(answer) => Poll::Ready(answer.take().unwrap_or_else(|| {
+                Err(CacheError::new(ErrorKind::Internal, "a future was polled after it was ready"))
+            })),
+            Kind::Asked(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+/// Nothing in it is pinned in place.
+impl<P> Unpin for ResponseFuture<P> {}
+
+impl<P> fmt::Debug for ResponseFuture<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}
+
+/// Always ready: what limits the store is the server, and waiting for that belongs to the call.
+impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
+    type Response = CacheResponse<P>;
+    type Error = CacheError;
+    type Future = ResponseFuture<P>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CacheError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: CacheRequest<P>) -> ResponseFuture<P> {
+        let op = request.op();
+        // The connection is chosen by the first key alone. Several keys in one command are served by one server, and what
+        // one caller awaits before it asks again is applied, whatever connection either takes.
+        let slot = request.keys().next().map_or(0, |key| self.connections().slot_of(key.hash_code()));
+        let answered = |answer: Answer<P>| ResponseFuture(Kind::Answered(Some(answer)));
+        let (wire, expected) = match plan(request, self.default_ttl()) {
+            Ok(Plan::Command(command, expected)) => (Wire::Command(command), expected),
+            Ok(Plan::Transaction(pipeline, expected)) => (Wire::Transaction(pipeline), expected),
+            Ok(Plan::Close) => {
+                self.connections().close();
+                return answered(Ok(CacheResponse::Done));
+            }
+            Ok(Plan::Answer(_)) if self.connections().is_closed() => {
+                return answered(Err(error::closed().with_op(op)));
+            }
+            Ok(Plan::Answer(answer)) => return answered(Ok(answer)),
+            Err(error) => return answered(Err(error.with_op(op))),
+        };
+        let connections = Arc::clone(self.connections());
+        ResponseFuture(Kind::Asked(Box::pin(async move {
+            let lease = match connections.try_lease(slot) {
+                Some(lease) => lease,
+                None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
+            };
+            let reply = ask(&connections, slot, lease, wire).await;
+            reply.and_then(|reply| expected.decode(reply)).map_err(|error| error.with_op(op))
+        })))
+    }
+}
+
+/// What goes over the wire.
+enum Wire {
+    Command(Cmd),
+    Transaction(Pipeline),
+}
+
+impl Wire {
+    async fn send(&self, lease: &mut Lease) -> RedisResult<Value> {
+        match self {
+            Self::Command(command) => lease.connection.send_packed_command(command).await,
+            Self::Transaction(pipeline) => {
+                let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+                Ok(reply::transaction(replies))
+            }
+        }
+    }
+}
+
+/// Sends a request, and tells the slot what became of it.
+async fn ask(
+    connections: &Arc<Connections>,
+    slot: usize,
+    mut lease: Lease,
+    wire: Wire,
+) -> Result<Value, CacheError> {
+    match wire.send(&mut lease).await {
+        Ok(reply) => {
+            connections.answered(slot);
+            if let Value::ServerError(refusal) = &reply
+                && error::leads_astray(refusal)
+            {
+                connections.replace(slot, &lease);
+            }
+            Ok(reply)
+        }
+        Err(failure) => {
+            if error::breaks_connection(&failure) {
+                connections.broke(slot, &lease);
+            } else if failure.is_timeout() {
+                connections.timed_out(slot, &lease);
+            }
+            Err(error::from_driver(failure))
+        }
+    }
+}

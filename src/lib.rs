@@ -1,3 +1,17 @@
-//! cachex
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod cache;
 pub mod keys;
+pub mod patterns;
 pub mod store;
+
+pub use cache::Cache;
+pub use cachex_core as core;
+pub use cachex_core::{
+    BoxCacheService, CacheError, CacheRequest, CacheResponse, CacheService, Codec, Condition, Effect,
+    Encoded, Entry, EntryMeta, ErrorKind, FillToken, Intent, IntoKey, IntoTags, Key, KeyHashBuilder, KeyTtl,
+    Keys, LocalStore, Op, OpClass, Origin, Retry, Sealed, SealedOnly, StaleReason, Tag, Tags, Ttl,
+};
+pub use cachex_layers as layers;
+pub use keys::KeyBuilder;

@@ -1,0 +1,5 @@
+//! The handle and the patterns built on it.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod operations;
+mod read_through;

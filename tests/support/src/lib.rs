@@ -5,6 +5,7 @@
 //! - [`RedisServer`]: a `redis-server` process of its own, with a temporary directory, that a test can kill,
 //!   freeze, restart on the same port and question behind the back of the code under test;
 //! - [`Cluster`]: three masters and three replicas, with failovers and slots on the move at will;
+//! - [`Sentinel`]: a primary and a replica that three sentinels watch over;
 //! - [`FaultProxy`]: a TCP proxy that refuses, delays, slices, swallows, cuts and resets on demand;
 //! - [`eventually`]: waiting for a condition with a deadline, the only place where a test may sleep.
 //!
@@ -39,6 +40,7 @@ mod port;
 mod proxy;
 mod redis;
 mod resp;
+mod sentinel;
 
 pub use crate::cluster::{Cluster, ClusterBuilder};
 pub use crate::error::StartError;
@@ -46,3 +48,4 @@ pub use crate::eventually::eventually;
 pub use crate::proxy::{Fault, FaultProxy};
 pub use crate::redis::{RedisServer, RedisServerBuilder, TlsFiles};
 pub use crate::resp::Reply;
+pub use crate::sentinel::{Sentinel, SentinelBuilder};

@@ -22,6 +22,8 @@ pub(crate) enum Mode {
     Single,
     /// A node of a cluster.
     Cluster,
+    /// Not a store, but one that watches over others.
+    Sentinel,
 }
 
 /// Settings of a [`RedisServer`].

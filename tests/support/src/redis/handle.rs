@@ -32,6 +32,10 @@ impl Handle {
         self.0.pid().is_some()
     }
 
+    pub(crate) fn log(&self) -> String {
+        self.0.launcher.log()
+    }
+
     pub(crate) fn connect(&self) -> io::Result<Connection> {
         Connection::open(self.addr(), self.password(), TIMEOUT)
     }

@@ -45,7 +45,7 @@ impl Launcher {
         let dir = TempDir::with_prefix("cachex-redis-").map_err(StartError::io("making a directory"))?;
         let free = || port::free().map_err(StartError::io("looking for a free port"));
         let port = match builder.mode {
-            Mode::Single => free()?,
+            Mode::Single | Mode::Sentinel => free()?,
             Mode::Cluster => port::free_with_bus().map_err(StartError::io("looking for two free ports"))?,
         };
         let tls = builder.tls.clone().map(|files| free().map(|port| (port, files))).transpose()?;
@@ -109,8 +109,14 @@ impl Launcher {
     /// Starts the process. It does not answer yet.
     pub(super) fn launch(&self) -> Result<Supervised, StartError> {
         let config = self.dir.path().join("redis.conf");
-        std::fs::write(&config, self.config()).map_err(StartError::io("writing the configuration"))?;
-        let args: [&OsStr; 1] = [config.as_os_str()];
+        // A sentinel keeps there what it has learned: who is primary now, and in which epoch.
+        if self.mode != Mode::Sentinel || !config.exists() {
+            std::fs::write(&config, self.config()).map_err(StartError::io("writing the configuration"))?;
+        }
+        let mut args: Vec<&OsStr> = vec![config.as_os_str()];
+        if self.mode == Mode::Sentinel {
+            args.push("--sentinel".as_ref());
+        }
         Supervised::spawn(self.dir.path(), &self.log_path(), &self.program, &args)
             .map_err(StartError::io("starting the server"))
     }
@@ -191,7 +197,7 @@ impl Launcher {
 }
 
 /// A double-quoted string of `redis.conf`. Everything beyond printable ASCII goes as `\xHH`.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for byte in text.bytes() {
         match byte {

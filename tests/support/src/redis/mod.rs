@@ -17,6 +17,7 @@ pub(crate) use self::builder::Mode;
 pub use self::builder::RedisServerBuilder;
 pub(crate) use self::handle::Handle;
 use self::launch::Launcher;
+pub(crate) use self::launch::quoted;
 use self::process::Supervised;
 pub use self::tls::TlsFiles;
 use crate::error::StartError;

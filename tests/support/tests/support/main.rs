@@ -3,6 +3,7 @@
 mod cluster;
 mod eventually;
 mod proxy;
+mod sentinel;
 mod server;
 mod survival;
 

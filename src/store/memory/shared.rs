@@ -352,3 +352,31 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
 /// The name of the store in errors.
 pub(super) const NAME: &str = "memory store";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cachex_core::LocalStore;
+
+    use crate::store::memory::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn what_leaves_before_its_time_leaves_no_note() {
+        let store = MemoryStore::<usize>::new(256);
+        let ttl = |n| Ttl::After(Duration::from_secs(3600 + n as u64 % 7 * 60));
+        for n in 0..20_000 {
+            let key = Key::new(format!("k{}", n % 3000)).unwrap();
+            store.insert(key.clone(), Arc::new(n), ttl(n));
+            store.insert(key.clone(), Arc::new(n), ttl(n + 1));
+            if n % 3 == 0 {
+                store.remove(&key);
+            }
+        }
+        assert_eq!(store.shared.expiries.len(), store.len());
+        LocalStore::clear(&store);
+        assert!(store.shared.expiries.is_empty());
+    }
+}

@@ -37,6 +37,10 @@ pub mod trace;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, CompartmentState};
 #[cfg(feature = "circuit-breaker")]
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
+#[cfg(feature = "encrypt")]
+pub use encrypt::{Encrypt, EncryptLayer, EncryptionKey, KeyId, KeyRing};
+#[cfg(feature = "serialize")]
+pub use serialize::{Serialize, SerializeLayer};
 #[cfg(feature = "timeout")]
 pub use timeout::{Timeout, TimeoutLayer};
 #[cfg(feature = "metrics")]

@@ -44,6 +44,15 @@ pub trait Codec<T>: Send + Sync + 'static {
     /// The codec's number in the stored form.
     fn id(&self) -> CodecId;
 
+    /// A number that differs between two shapes of `T` that this codec must not confuse, and is the same in every process
+    /// and build that has the same shape. It is stored with each value, and a value with another one is not decoded.
+    ///
+    /// 0, the default, is "not known": then only the codec's id and the application's own version number keep two shapes
+    /// apart. It may be slow to find; it is asked for once per service and type.
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+
     /// Appends the encoded value to `out`.
     ///
     /// # Errors

@@ -1,1 +1,95 @@
-//! To come.
+//! Values are encrypted before they leave the process, and authenticated when they come back.
+//!
+//! [`EncryptLayer`] turns a service of [`Sealed`](cachex_core::Sealed) payloads into one of
+//! [`Encoded`](cachex_core::Encoded) ones: it seals what is written and opens what is read, with XChaCha20-Poly1305
+//! ([draft-irtf-cfrg-xchacha](https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha),
+//! [RFC 8439](https://www.rfc-editor.org/rfc/rfc8439)).
+//!
+//! - Each value has a random nonce of 24 bytes from the operating system. With that many bits no number of values under one
+//!   key makes a repetition likely (2^-32 after 2^80 values), so that a key need not be rotated for counting's sake. Nothing is
+//!   buffered in the process: a fork or a restored snapshot never repeats a nonce. It costs one system call per value written.
+//! - The cache key and the whole clear header are authenticated with the payload. A value that was altered, truncated, or
+//!   moved to another key does not open.
+//! - A value in the clear is never accepted in place of a sealed one.
+//! - What stays readable in the store: the cache key, the length, the codec, the times, the schema fingerprint, the tags and the
+//!   number of the encryption key.
+//! - What it cannot prevent: someone who can write to the store may delete a value, or put back an older one of the same key.
+//!
+//! What does not open is by default a counted miss: see [`Unreadable`](crate::envelope::Unreadable).
+//!
+//! # Where it belongs
+//!
+//! Right below serialize (and compression: sealed bytes do not compress) and above retries and the store, so that nothing is
+//! sealed twice. The types refuse other orders:
+//!
+//! ```text
+//! right:  serialize → encrypt → retry → breaker → timeout → store
+//! wrong:  encrypt → serialize → store    (does not compile)
+//! ```
+//!
+//! Declare the store [`SealedOnly`](cachex_core::SealedOnly), and a stack that forgets to encrypt does not compile either:
+//!
+//! ```compile_fail,E0277
+//! # use cachex_core::{BoxCacheService, CacheService, Sealed, SealedOnly};
+//! # use cachex_layers::{encrypt::{EncryptLayer, KeyRing}, serialize::{Bincode, SerializeLayer}};
+//! # use tower_layer::Layer;
+//! # fn serves<V>(_: impl CacheService<V>) {}
+//! fn stack(store: SealedOnly<BoxCacheService<Sealed>>, keys: KeyRing) {
+//!     serves::<String>(SerializeLayer::new(Bincode).layer(store)); // nothing seals
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use cachex_core::{BoxCacheService, CacheService, Sealed, SealedOnly};
+//! # use cachex_layers::{encrypt::{EncryptLayer, KeyRing}, serialize::{Bincode, SerializeLayer}};
+//! # use tower_layer::Layer;
+//! # fn serves<V>(_: impl CacheService<V>) {}
+//! fn stack(store: SealedOnly<BoxCacheService<Sealed>>, keys: KeyRing) {
+//!     serves::<String>(EncryptLayer::new(keys).layer(SerializeLayer::new(Bincode).layer(store))); // the wrong way round
+//! }
+//! ```
+//!
+//! ```
+//! # #[cfg(feature = "bincode")] mod example {
+//! # use cachex_core::{BoxCacheService, CacheService, Sealed, SealedOnly};
+//! # use cachex_layers::{encrypt::{EncryptLayer, KeyRing}, serialize::{Bincode, SerializeLayer}};
+//! # use tower_layer::Layer;
+//! # fn serves<V>(_: impl CacheService<V>) {}
+//! fn stack(store: SealedOnly<BoxCacheService<Sealed>>, keys: KeyRing) {
+//!     serves::<String>(SerializeLayer::new(Bincode).layer(EncryptLayer::new(keys).layer(store)));
+//! }
+//! # }
+//! ```
+//!
+//! ```
+//! use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
+//! use tower_layer::Layer;
+//! # use cachex_core::{BoxCacheService, Sealed};
+//! # fn stack(store: BoxCacheService<Sealed>, text: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! // 32 bytes in hex or base64, as `openssl rand -base64 32` makes them.
+//! let keys = KeyRing::new(KeyId(1), text.parse::<EncryptionKey>()?);
+//! let sealing = EncryptLayer::new(keys.clone()).layer(store);
+//!
+//! // Later, without a restart: new values are sealed with key 2, old ones still open.
+//! keys.rotate(KeyId(2), EncryptionKey::generate()?)?;
+//! // And once the longest lifetime has passed:
+//! keys.retire(KeyId(1))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On several nodes, first [`add`](KeyRing::add) the new key on all of them, then [`rotate`](KeyRing::rotate): so no node meets a
+//! value whose key it does not have yet. Where that is skipped, such a value is a miss.
+
+mod future;
+mod key;
+mod layer;
+mod ring;
+mod seal;
+mod service;
+
+pub use future::ResponseFuture;
+pub use key::{EncryptionKey, KeyError, KeyId};
+pub use layer::EncryptLayer;
+pub use ring::{KeyRing, KeyRingBuilder};
+pub use service::Encrypt;

@@ -1,0 +1,144 @@
+//! Sealing and opening one envelope.
+
+use bytes::Bytes;
+use cachex_core::{CacheError, ErrorKind, Key};
+use chacha20poly1305::aead::Generate;
+use chacha20poly1305::{AeadInOut, Tag, XNonce};
+
+use super::key::KeyId;
+use super::ring::Keys;
+use crate::envelope::{self, Body, CHECKSUM_LEN, Cipher, Envelope, EnvelopeError};
+
+const CIPHER: Cipher = Cipher::XChaCha20Poly1305;
+
+/// A nonce of the operating system's, for each value a new one.
+pub(super) fn random_nonce() -> Result<XNonce, CacheError> {
+    XNonce::try_generate().map_err(|error| {
+        CacheError::with_source(ErrorKind::Encode, "the operating system's random source failed", error)
+    })
+}
+
+/// Turns a clear envelope, as a serialize layer wrote it, into a sealed one.
+pub(super) fn seal(keys: &Keys, nonce: &XNonce, key: &Key, clear: &[u8]) -> Result<Bytes, CacheError> {
+    let not_clear =
+        |error| CacheError::with_source(ErrorKind::Encode, "payload to seal is not a clear envelope", error);
+    let envelope = Envelope::parse_unchecked(clear).map_err(not_clear)?;
+    let payload = envelope.clear_payload().map_err(not_clear)?;
+    let (key_id, cipher) =
+        keys.active().ok_or_else(|| CacheError::new(ErrorKind::Internal, "key ring has no active key"))?;
+
+    let head_len = envelope.head.len() + 1 + size_of::<u32>();
+    let mut sealed = Vec::with_capacity(head_len + nonce.len() + payload.len() + CIPHER.tag_len());
+    envelope::begin_sealed(&mut sealed, envelope.head, CIPHER, key_id.0);
+    let tag = {
+        let associated = Associated::new(key, &sealed);
+        sealed.extend_from_slice(nonce);
+        let start = sealed.len();
+        sealed.extend_from_slice(payload);
+        cipher
+            .encrypt_inout_detached(nonce, associated.bytes(), (&mut sealed[start..]).into())
+            .map_err(|_| CacheError::new(ErrorKind::Encode, "value is too large to be sealed"))?
+    };
+    sealed.extend_from_slice(&tag);
+    Ok(sealed.into())
+}
+
+/// Turns a sealed envelope back into the clear one, with a checksum of its own.
+pub(super) fn open(keys: &Keys, key: &Key, sealed: &[u8]) -> Result<Bytes, CacheError> {
+    let envelope = Envelope::parse(sealed, key)?;
+    let Body::Sealed(body) = envelope.body else { return Err(EnvelopeError::NotSealed.into()) };
+    if body.cipher != CIPHER {
+        return Err(EnvelopeError::UnknownCipher(body.cipher.id()).into());
+    }
+    let cipher = keys.get(KeyId(body.key_id)).ok_or_else(|| {
+        CacheError::new(
+            ErrorKind::Decrypt,
+            format!("value is sealed with key {}, which is not in the ring", body.key_id),
+        )
+    })?;
+    let forged =
+        || CacheError::new(ErrorKind::Decrypt, "authentication failed: altered, or stored under another key");
+    let nonce = XNonce::try_from(body.nonce).map_err(|_| forged())?;
+    let tag = Tag::try_from(body.tag).map_err(|_| forged())?;
+
+    let mut clear = Vec::with_capacity(envelope.head.len() + body.ciphertext.len() + CHECKSUM_LEN);
+    envelope::begin_opened(&mut clear, envelope.head);
+    let start = clear.len();
+    clear.extend_from_slice(body.ciphertext);
+    let associated = Associated::new(key, body.authenticated);
+    cipher
+        .decrypt_inout_detached(&nonce, associated.bytes(), (&mut clear[start..]).into(), &tag)
+        .map_err(|_| forged())?;
+    envelope::finish(&mut clear, 0, key);
+    Ok(clear.into())
+}
+
+/// What is authenticated beside the payload: the length of the cache key as four bytes, the key, and all of the envelope up
+/// to the nonce. The AEAD wants it in one piece; nearly always it fits on the stack.
+struct Associated {
+    short: [u8; Self::SHORT],
+    /// Empty where it fits into the other.
+    long: Vec<u8>,
+    len: usize,
+}
+
+impl Associated {
+    const SHORT: usize = 256;
+
+    fn new(key: &Key, head: &[u8]) -> Self {
+        let key = key.as_str().as_bytes();
+        // Keys are at most 4096 bytes long.
+        let parts = [&(key.len() as u32).to_le_bytes(), key, head];
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut short = [0; Self::SHORT];
+        if len > Self::SHORT {
+            return Self { short, long: parts.concat(), len };
+        }
+        let mut rest = &mut short[..];
+        for part in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        Self { short, long: Vec::new(), len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short[..self.len] } else { &self.long }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::EncryptionKey;
+    use super::super::ring::KeyRing;
+    use super::*;
+
+    /// The file is read by the tests of the stored form; here it holds the writing side to the same bytes.
+    #[test]
+    fn sealing_is_what_the_golden_file_holds() {
+        let text = include_str!("../../tests/golden/v1-sealed.hex");
+        let digits: String = text.split_whitespace().collect();
+        let golden: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect();
+        let key = Key::new("golden:v1").unwrap();
+        let ring = KeyRing::new(KeyId(7), EncryptionKey::from_bytes(&[0x42; 32]).unwrap());
+        let clear = open(&ring.keys(), &key, &golden).unwrap();
+        let Body::Sealed(body) = Envelope::parse(&golden, &key).unwrap().body else { panic!("not sealed") };
+        let nonce = XNonce::try_from(body.nonce).unwrap();
+        assert_eq!(seal(&ring.keys(), &nonce, &key, &clear).unwrap(), golden);
+    }
+
+    #[test]
+    fn associated_data_is_the_same_short_and_long() {
+        for len in [1, 200, 221, 222, 223, 4096] {
+            let key = Key::new("k".repeat(len)).unwrap();
+            let mut expected = (len as u32).to_le_bytes().to_vec();
+            expected.extend_from_slice(key.as_str().as_bytes());
+            expected.extend_from_slice(&[7; 31]);
+            assert_eq!(Associated::new(&key, &[7; 31]).bytes(), expected);
+        }
+    }
+}

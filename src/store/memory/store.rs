@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::builder::{MemoryStoreBuilder, Settings};
 use super::shared::Shared;
 
-/// A bounded store in this process. See the [module](self) documentation.
+/// A bounded store in this process. The [module](crate::store::memory) documentation tells what it keeps and for how
+/// long, and what its fences promise.
 ///
 /// A clone is one reference count and the same store. Always ready.
 pub struct MemoryStore<V> {

@@ -83,6 +83,9 @@ where
                 }
             }
         }
+        paused(self.crowd("all who wait are dropped", |_| true));
+        paused(self.crowd("every other one who waits is dropped", |number| number % 2 == 0));
+        paused(self.crowd("the first who waits is dropped", |number| number == 1));
     }
 
     async fn cancel(
@@ -131,6 +134,55 @@ where
         assert!(eventually(|| leaf.in_flight() == 0).await, "{scene}: calls are still in flight");
         leaf.reset();
 
+        self.assert_unharmed(&service, &leaf, &scene, request).await;
+        drop(service);
+        assert_quiet(&leaf, &scene);
+    }
+
+    /// Calls beyond what a limit lets through are dropped while they wait, some of them right when their turn has come
+    /// and before they hear of it.
+    async fn crowd(&self, scene: &str, is_dropped: fn(usize) -> bool) {
+        let (service, leaf) = self.rig();
+        let gate = Gate::new();
+        leaf.answer_with({
+            let gate = gate.clone();
+            move |_, _| Outcome::default_answer().after_gate(&gate)
+        });
+        let mut futures = Vec::new();
+        for mut instance in vec![service.clone(); 2 * CONCURRENCY] {
+            ready(&mut instance).await.expect("readiness");
+            futures.push(Box::pin(instance.call(CacheRequest::get(key(1)))));
+        }
+        // By hand: a task would be polled as soon as it is woken.
+        let mut elsewhere = Context::from_waker(Waker::noop());
+        // Those that are refused end here.
+        futures.retain_mut(|future| future.as_mut().poll(&mut elsewhere).is_pending());
+        gate.open();
+        let mut waiting = futures.split_off(CONCURRENCY.min(futures.len()));
+        for mut future in futures {
+            assert!(future.as_mut().poll(&mut elsewhere).is_ready(), "{scene}: the inner service answered");
+        }
+        let mut number = 0;
+        waiting.retain(|_| {
+            number += 1;
+            !is_dropped(number)
+        });
+        for future in waiting {
+            let answer = drive(future).await.done(scene);
+            answer.unwrap_or_else(|error| panic!("{scene}: one that waited on: {error:?}"));
+        }
+        leaf.reset();
+        self.assert_unharmed(&service, &leaf, scene, || CacheRequest::get(key(1))).await;
+    }
+
+    /// Later calls get through, as many at once as before.
+    async fn assert_unharmed(
+        &self,
+        service: &L::Service,
+        leaf: &Leaf<W>,
+        scene: &str,
+        request: impl Fn() -> CacheRequest<V>,
+    ) {
         for number in 0..CONCURRENCY {
             let answer = drive(call(service.clone(), request())).await;
             let what = format!("{scene}: call {number} after that");
@@ -155,8 +207,6 @@ where
             let answer = task.await.expect("the driver does not panic").done("a concurrent call after that");
             answer.unwrap_or_else(|error| panic!("{scene}: a concurrent call after that: {error:?}"));
         }
-        drop(service);
-        assert_quiet(&leaf, &scene);
     }
 
     pub(super) fn dropped_service(&self) {

@@ -47,6 +47,7 @@ fn clones() {
 #[test]
 fn cancellation() {
     caught(Rule::Cancellation, broken::ForgetsPermits::new, "after that: CacheError { kind: BulkheadFull");
+    caught(Rule::Cancellation, broken::ForgetsTurns::new, "all who wait are dropped: call 0 after that");
     caught(Rule::Cancellation, broken::Detaches::new, "still in flight");
     caught(Rule::Cancellation, broken::Swallows::new, "another panic");
 }

@@ -1,5 +1,6 @@
 //! Layers that break the contract, one rule each.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -163,6 +164,74 @@ broken! {
             let answer = readied.call(request).await;
             permits.add_permits(1);
             answer
+        })
+    }
+}
+
+/// A queue that hands its permits on: who leaves it gives no thought to a permit that has come in the meantime.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    taken: usize,
+    queue: VecDeque<Arc<Mutex<Place>>>,
+}
+
+/// Whether the turn has come, and whom to tell.
+#[derive(Debug, Default)]
+struct Place(bool, Option<Waker>);
+
+impl Turns {
+    fn leave(turns: &Mutex<Self>) {
+        let mut turns = turns.lock().unwrap();
+        // Handed on, even to one who is gone.
+        if let Some(next) = turns.queue.pop_front() {
+            let mut next = next.lock().unwrap();
+            next.0 = true;
+            if let Some(waker) = next.1.take() {
+                waker.wake();
+            }
+        } else {
+            turns.taken -= 1;
+        }
+    }
+}
+
+struct Turn(Arc<Mutex<Turns>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        Turns::leave(&self.0);
+    }
+}
+
+broken! {
+    /// Forgets the turn of one who is dropped between being woken and being polled.
+    ForgetsTurns { turns: Arc<Mutex<Turns>> = Arc::default() }
+    call(self, request) -> Answer {
+        let clone = self.inner.clone();
+        let mut readied = std::mem::replace(&mut self.inner, clone);
+        let turns = Arc::clone(&self.turns);
+        Box::pin(async move {
+            let place = {
+                let mut turns = turns.lock().unwrap();
+                if turns.taken < CONCURRENCY {
+                    turns.taken += 1;
+                    None
+                } else {
+                    let place = Arc::<Mutex<Place>>::default();
+                    turns.queue.push_back(Arc::clone(&place));
+                    Some(place)
+                }
+            };
+            if let Some(place) = place {
+                let mut granted = pin!(std::future::poll_fn(|cx| {
+                    let mut place = place.lock().unwrap();
+                    place.1 = Some(cx.waker().clone());
+                    if place.0 { Poll::Ready(()) } else { Poll::Pending }
+                }));
+                granted.as_mut().await;
+            }
+            let _turn = Turn(turns);
+            readied.call(request).await
         })
     }
 }

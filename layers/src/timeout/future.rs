@@ -19,38 +19,21 @@ pin_project! {
     /// When the call has to wait outside a tokio runtime with its time driver enabled, or when it is polled after it
     /// has timed out.
     pub struct ResponseFuture<F> {
+        // Gone once it has taken too long.
         #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Unlimited {
-            #[pin]
-            inner: F,
-        },
-        Limited {
-            #[pin]
-            inner: F,
-            deadline: Instant,
-            // Made when `inner` is first found pending.
-            #[pin]
-            timer: Option<Sleep>,
-        },
-        Expired,
+        inner: Option<F>,
+        deadline: Option<Instant>,
+        // Made when `inner` is first found pending. Beside the rest rather than in a state of its own: states of one enum
+        // would have this future copied as a whole, timer and all, where it is made.
+        #[pin]
+        timer: Option<Sleep>,
     }
 }
 
 impl<F> ResponseFuture<F> {
     #[inline]
     pub(super) fn new(inner: F, deadline: Option<Instant>) -> Self {
-        let state = match deadline {
-            None => State::Unlimited { inner },
-            Some(deadline) => State::Limited { inner, deadline, timer: None },
-        };
-        Self { state }
+        Self { inner: Some(inner), deadline, timer: None }
     }
 }
 
@@ -62,19 +45,15 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        match state.as_mut().project() {
-            StateProj::Unlimited { inner } => return inner.poll(cx),
-            StateProj::Limited { inner, deadline, timer } => {
-                if let Poll::Ready(answer) = inner.poll(cx) {
-                    return Poll::Ready(answer);
-                }
-                ready!(poll_expired(*deadline, timer, cx));
-            }
-            StateProj::Expired => panic!("a timed-out future was polled again"),
+        let mut this = self.project();
+        let inner = this.inner.as_mut().as_pin_mut().expect("a timed-out future was polled again");
+        if let Poll::Ready(answer) = inner.poll(cx) {
+            return Poll::Ready(answer);
         }
-        // Limited => Expired: what took too long is gone before anyone hears of it.
-        state.set(State::Expired);
+        let Some(deadline) = *this.deadline else { return Poll::Pending };
+        ready!(poll_expired(deadline, this.timer, cx));
+        // What took too long is gone before anyone hears of it.
+        this.inner.set(None);
         Poll::Ready(Err(CacheError::rejection(ErrorKind::Timeout, None)))
     }
 }

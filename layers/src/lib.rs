@@ -49,3 +49,5 @@ pub use metrics::{Metrics, MetricsLayer, describe_metrics};
 pub use trace::{Trace, TraceLayer};
 #[cfg(feature = "adapt")]
 pub use adapt::{Adapt, AdaptLayer};
+#[cfg(feature = "retry")]
+pub use retry::{Retry, RetryHandle, RetryLayer};

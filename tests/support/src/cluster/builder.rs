@@ -9,7 +9,7 @@ use super::Cluster;
 use super::view::{self, Peer};
 use crate::error::StartError;
 use crate::eventually::poll;
-use crate::redis::{Mode, RedisServer, RedisServerBuilder, blocking};
+use crate::redis::{Handle, Mode, RedisServer, RedisServerBuilder, TlsFiles, blocking};
 
 const MASTERS: usize = 3;
 const NODES: usize = 2 * MASTERS;
@@ -63,6 +63,13 @@ impl ClusterBuilder {
     /// Adds or replaces a line in the configuration file of every node: see [`RedisServerBuilder::arg`].
     pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.node = self.node.arg(name, value);
+        self
+    }
+
+    /// Speaks TLS on ports of its own, with clients and between the nodes: [`Cluster::urls`] are those. The plain
+    /// ports stay, for [`RedisServer::command`].
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.node = self.node.tls(files);
         self
     }
 
@@ -127,11 +134,16 @@ fn join(nodes: &[RedisServer]) -> Result<(), StartError> {
     let program: OsString = std::env::var_os(PROGRAM).unwrap_or_else(|| "redis-cli".into());
     let mut create = Command::new(&program);
     create.args(["--cluster", "create"]);
-    create.args(nodes.iter().map(|node| node.addr().to_string()));
+    let nodes: Vec<_> = nodes.iter().map(RedisServer::handle).collect();
+    create.args(nodes.iter().map(|node| node.link_addr().to_string()));
     create.args(["--cluster-replicas", "1", "--cluster-yes"]).stdin(Stdio::null());
-    if let Some(password) = nodes.first().and_then(|node| node.handle().password().map(str::to_owned)) {
+    if let Some(password) = nodes.first().and_then(Handle::password) {
         // Not an argument: those are seen in the list of processes.
         create.env("REDISCLI_AUTH", password);
+    }
+    if let Some(files) = nodes.first().and_then(Handle::tls_files) {
+        create.arg("--tls").arg("--cacert").arg(&files.ca_cert);
+        create.arg("--cert").arg(&files.client_cert).arg("--key").arg(&files.client_key);
     }
     let done = create.output().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => StartError::missing(&program.to_string_lossy(), PROGRAM),

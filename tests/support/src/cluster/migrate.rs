@@ -75,7 +75,7 @@ impl Route {
     }
 
     fn migrate(&mut self, keys: Vec<Vec<u8>>) -> io::Result<()> {
-        let addr = self.to.handle.addr();
+        let addr = self.to.handle.link_addr();
         let words = ["MIGRATE", &addr.ip().to_string(), &addr.port().to_string(), "", "0", TIMEOUT];
         let mut parts: Vec<_> = words.map(|word| word.as_bytes().to_vec()).into();
         if let Some(password) = self.to.handle.password() {

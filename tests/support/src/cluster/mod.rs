@@ -79,15 +79,16 @@ impl Cluster {
     }
 
     /// The URL of the first node: enough for a client to find the others, as long as that one runs.
+    /// A `rediss://` one, if the builder asked for TLS.
     #[must_use]
     pub fn url(&self) -> String {
-        self.nodes.first().map(RedisServer::url).unwrap_or_default()
+        self.nodes.first().map(RedisServer::link_url).unwrap_or_default()
     }
 
-    /// The URLs of all nodes.
+    /// The URLs of all nodes, as [`url`](Self::url).
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(RedisServer::url).collect()
+        self.nodes.iter().map(RedisServer::link_url).collect()
     }
 
     /// The running nodes that are masters.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Inner;
+use super::{Inner, TlsFiles};
 use crate::resp::Connection;
 
 /// A bound for one question to a server that may be dead, frozen or busy with a failover.
@@ -22,6 +22,15 @@ impl Handle {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         self.0.launcher.addr()
+    }
+
+    /// Where other servers and their clients are sent to: the TLS port, if there is one.
+    pub(crate) fn link_addr(&self) -> SocketAddr {
+        self.0.launcher.tls_addr().unwrap_or_else(|| self.addr())
+    }
+
+    pub(crate) fn tls_files(&self) -> Option<&TlsFiles> {
+        self.0.launcher.tls_files()
     }
 
     pub(crate) fn password(&self) -> Option<&str> {

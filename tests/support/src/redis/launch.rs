@@ -44,11 +44,13 @@ impl Launcher {
     pub(super) fn prepare(program: OsString, builder: &RedisServerBuilder) -> Result<Self, StartError> {
         let dir = TempDir::with_prefix("cachex-redis-").map_err(StartError::io("making a directory"))?;
         let free = || port::free().map_err(StartError::io("looking for a free port"));
-        let port = match builder.mode {
-            Mode::Single | Mode::Sentinel => free()?,
-            Mode::Cluster => port::free_with_bus().map_err(StartError::io("looking for two free ports"))?,
+        // Redis derives the bus from the port over which the nodes speak to each other.
+        let public = || match builder.mode {
+            Mode::Single | Mode::Sentinel => free(),
+            Mode::Cluster => port::free_with_bus().map_err(StartError::io("looking for two free ports")),
         };
-        let tls = builder.tls.clone().map(|files| free().map(|port| (port, files))).transpose()?;
+        let port = public()?;
+        let tls = builder.tls.clone().map(|files| public().map(|port| (port, files))).transpose()?;
         let launcher = Self {
             program,
             mode: builder.mode,
@@ -72,6 +74,10 @@ impl Launcher {
 
     pub(super) fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls.as_ref().map(|(port, _)| (Ipv4Addr::LOCALHOST, *port).into())
+    }
+
+    pub(super) fn tls_files(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref().map(|(_, files)| files)
     }
 
     pub(super) fn password(&self) -> Option<&str> {
@@ -149,6 +155,10 @@ impl Launcher {
         }
         if self.mode == Mode::Cluster {
             line(format_args!("cluster-enabled yes"));
+            if self.tls.is_some() {
+                line(format_args!("tls-cluster yes"));
+                line(format_args!("tls-replication yes"));
+            }
         }
         for User { name, password, rules } in &self.users {
             line(format_args!("user {} on {} {rules}", quoted(name), quoted(&format!(">{password}"))));

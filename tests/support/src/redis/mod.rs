@@ -128,6 +128,11 @@ impl RedisServer {
         self.url_through(addr).replacen("redis", "rediss", 1)
     }
 
+    /// The URL by which it is best reached: that for TLS, if the builder asked for it.
+    pub(crate) fn link_url(&self) -> String {
+        if self.tls_addr().is_some() { self.tls_url() } else { self.url() }
+    }
+
     /// The path of its Unix socket, if the builder asked for one.
     #[must_use]
     pub fn unix_socket(&self) -> Option<&Path> {

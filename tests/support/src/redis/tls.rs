@@ -1,10 +1,26 @@
 //! Certificates for servers that speak TLS.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The certificates of a server that speaks TLS, as PEM files.
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use tempfile::TempDir;
+
+/// The certificates of servers that speak TLS and of a client they accept, as PEM files.
 ///
-/// [`TlsFiles::shipped`] comes with this crate and will do for most tests.
+/// ```no_run
+/// # async fn example() {
+/// use cachex_test_support::{RedisServer, TlsFiles};
+///
+/// let files = TlsFiles::generate().require_client_cert();
+/// let server = RedisServer::builder().tls(files.clone()).start().await;
+/// // … connect to `server.tls_url()`, trusting `files.ca_cert`, with `files.client_cert` and `files.client_key` …
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// The authority that signed the server's certificate, and clients' where they need one.
@@ -13,19 +29,56 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The server's private key.
     pub key: PathBuf,
+    /// A client's certificate, signed by the same authority.
+    pub client_cert: PathBuf,
+    /// The client's private key.
+    pub client_key: PathBuf,
     /// Whether clients must show a certificate signed by `ca_cert`.
     pub require_client_cert: bool,
+    /// Removed with the last clone; a server that uses the files holds one.
+    _dir: Option<Arc<TempDir>>,
 }
 
 impl TlsFiles {
+    /// A new authority, and certificates for `localhost` and `127.0.0.1` and for a client. Clients need none.
+    ///
+    /// No two calls trust each other. The files are removed with the last clone of this value and the last server
+    /// that uses them.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::generate_for(["localhost", "127.0.0.1"])
+    }
+
+    /// Like [`generate`](Self::generate), with a server's certificate for these names and addresses only: to see a
+    /// client refuse a server under another name.
+    ///
+    /// # Panics
+    ///
+    /// When a name cannot be one, or the files cannot be written.
+    #[must_use]
+    pub fn generate_for<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let names = names.into_iter().map(str::to_owned).collect();
+        write(names).unwrap_or_else(|e| panic!("making certificates: {e}"))
+    }
+
     /// A certificate for `localhost` and `127.0.0.1`, signed by a test authority. Clients need none.
+    ///
+    /// The same in every run. A server cannot show it to another as a client, so it does not do for a
+    /// [`Cluster`](crate::Cluster) that requires certificates.
     #[must_use]
     pub fn shipped() -> Self {
         Self {
             ca_cert: shipped("ca.crt"),
             cert: shipped("server.crt"),
             key: shipped("server.key"),
+            client_cert: shipped("client.crt"),
+            client_key: shipped("client.key"),
             require_client_cert: false,
+            _dir: None,
         }
     }
 
@@ -45,4 +98,54 @@ impl TlsFiles {
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name)
+}
+
+fn write(names: Vec<String>) -> io::Result<TlsFiles> {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+
+    let mut params = params(Vec::new(), "cachex test authority")?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let ca_key = KeyPair::generate().map_err(io::Error::other)?;
+    let ca = params.self_signed(&ca_key).map_err(io::Error::other)?;
+    let issuer = Issuer::new(params, ca_key);
+
+    // The nodes of a cluster and their sentinels are each other's clients.
+    let server = signed(names, "cachex test server", vec![ServerAuth, ClientAuth], &issuer)?;
+    let client = signed(Vec::new(), "cachex test client", vec![ClientAuth], &issuer)?;
+
+    let dir = TempDir::with_prefix("cachex-tls-")?;
+    let file = |name: &str, pem: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).map(|()| path)
+    };
+    Ok(TlsFiles {
+        ca_cert: file("ca.crt", ca.pem())?,
+        cert: file("server.crt", server.0)?,
+        key: file("server.key", server.1)?,
+        client_cert: file("client.crt", client.0)?,
+        client_key: file("client.key", client.1)?,
+        require_client_cert: false,
+        _dir: Some(Arc::new(dir)),
+    })
+}
+
+fn params(names: Vec<String>, common_name: &str) -> io::Result<CertificateParams> {
+    let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    Ok(params)
+}
+
+/// A certificate and its private key.
+fn signed(
+    names: Vec<String>,
+    common_name: &str,
+    purposes: Vec<ExtendedKeyUsagePurpose>,
+    issuer: &Issuer<'_, KeyPair>,
+) -> io::Result<(String, String)> {
+    let mut params = params(names, common_name)?;
+    params.extended_key_usages = purposes;
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let cert = params.signed_by(&key, issuer).map_err(io::Error::other)?;
+    Ok((cert.pem(), key.serialize_pem()))
 }

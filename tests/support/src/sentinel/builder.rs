@@ -7,7 +7,7 @@ use super::view::Peers;
 use super::{NAME, Sentinel};
 use crate::error::StartError;
 use crate::eventually::poll;
-use crate::redis::{Handle, Mode, RedisServer, RedisServerBuilder, blocking, quoted};
+use crate::redis::{Handle, Mode, RedisServer, RedisServerBuilder, TlsFiles, blocking, quoted};
 
 const SENTINELS: usize = 3;
 
@@ -71,6 +71,14 @@ impl SentinelBuilder {
         self
     }
 
+    /// Speaks TLS on ports of its own, with clients and among the five: [`Sentinel::urls`] are those. The plain ports
+    /// stay, for [`RedisServer::command`].
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.server = self.server.tls(files.clone()).arg("tls-replication", "yes");
+        self.sentinel = self.sentinel.tls(files).arg("tls-replication", "yes");
+        self
+    }
+
     /// Starts all five, and waits until the replica is in step and the sentinels know it and each other.
     ///
     /// # Panics
@@ -112,7 +120,7 @@ impl SentinelBuilder {
     }
 
     fn watching(&self, primary: &Handle) -> RedisServerBuilder {
-        let addr = primary.addr();
+        let addr = primary.link_addr();
         let monitor = format!("{NAME} {} {} {QUORUM}", addr.ip(), addr.port());
         let sentinel = self
             .sentinel
@@ -144,7 +152,8 @@ fn hurry(sentinel: &Handle) -> Result<(), StartError> {
 
 /// By command and not by configuration, which would make it a replica again when it restarts as a primary.
 fn replicate(replica: &Handle, primary: &Handle) -> Result<(), StartError> {
-    let (ip, port) = (primary.addr().ip().to_string(), primary.addr().port().to_string());
+    let addr = primary.link_addr();
+    let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
     let mut connection = replica.connect().map_err(StartError::io("connecting to the replica"))?;
     connection.ask(&["REPLICAOF", &ip, &port]).map_err(StartError::io("starting the replication"))?;
     poll(START_DEADLINE, || {

@@ -77,16 +77,16 @@ impl Sentinel {
         &self.sentinels
     }
 
-    /// Where the sentinels listen.
+    /// Where the sentinels listen: for TLS, if the builder asked for it.
     #[must_use]
     pub fn sentinel_addrs(&self) -> Vec<SocketAddr> {
-        self.sentinels.iter().map(RedisServer::addr).collect()
+        self.sentinels.iter().map(|sentinel| sentinel.handle().link_addr()).collect()
     }
 
-    /// The URLs of the sentinels, with their password if they have one.
+    /// The URLs of the sentinels, with their password if they have one: `rediss://`, if the builder asked for TLS.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.sentinels.iter().map(RedisServer::url).collect()
+        self.sentinels.iter().map(RedisServer::link_url).collect()
     }
 
     /// The two servers that are watched, whatever their parts, always in the same order.

@@ -15,7 +15,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The address all running sentinels give for the primary, which runs and says that it is one.
+    /// The server that all running sentinels give for the primary, and that says itself that it is one.
     pub(super) fn primary(&self) -> Result<SocketAddr, String> {
         let mut agreed = None;
         for sentinel in self.running_sentinels() {
@@ -25,10 +25,10 @@ impl Peers {
             }
         }
         let addr = agreed.ok_or("no sentinel is running")?;
-        let server = self.servers.iter().find(|server| server.addr() == addr);
+        let server = self.servers.iter().find(|server| server.link_addr() == addr);
         let server = server.ok_or_else(|| format!("{addr} is neither of the two"))?;
         let info = replication(server)?;
-        if info.contains("role:master") { Ok(addr) } else { Err(format!("{addr}: {info}")) }
+        if info.contains("role:master") { Ok(server.addr()) } else { Err(format!("{addr}: {info}")) }
     }
 
     /// Whether the replica is in step, and every running sentinel would be ready to put it in the primary's place.

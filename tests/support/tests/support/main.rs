@@ -6,6 +6,7 @@ mod proxy;
 mod sentinel;
 mod server;
 mod survival;
+mod tls;
 
 use std::time::Duration;
 

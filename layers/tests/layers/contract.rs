@@ -10,6 +10,7 @@ use cachex_layers::bulkhead::BulkheadLayer;
 use cachex_layers::circuit_breaker::CircuitBreakerLayer;
 use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
 use cachex_layers::metrics::MetricsLayer;
+use cachex_layers::retry::RetryLayer;
 use cachex_layers::serialize::{Bincode, Json, SerializeLayer};
 use cachex_layers::timeout::TimeoutLayer;
 use cachex_layers::trace::TraceLayer;
@@ -101,4 +102,11 @@ fn encoded(number: u32) -> Encoded {
     assert!(pin!(service.call(request)).poll(&mut cx).is_ready());
     let value = leaf.take_requests()[0].values().next().map(|(_, value)| Encoded::clone(value));
     value.unwrap()
+}
+
+#[test]
+fn retry() {
+    Contract::new(RetryLayer::new).check_all();
+    // With many attempts: whatever one leaves behind adds up.
+    Contract::new(|| RetryLayer::new().attempts(10).budget(1.0, 1000, 1000)).check_all();
 }

@@ -49,5 +49,7 @@ pub use metrics::{Metrics, MetricsLayer, describe_metrics};
 pub use trace::{Trace, TraceLayer};
 #[cfg(feature = "adapt")]
 pub use adapt::{Adapt, AdaptLayer};
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::{RateLimit, RateLimitHandle, RateLimitLayer};
 #[cfg(feature = "retry")]
 pub use retry::{Retry, RetryHandle, RetryLayer};

@@ -51,6 +51,7 @@ pub struct RedisStoreBuilder {
     response_timeout: Duration,
     connections: usize,
     pool_size: usize,
+    tcp_nodelay: bool,
     default_ttl: Option<Duration>,
 }
 
@@ -69,6 +70,7 @@ impl Default for RedisStoreBuilder {
             response_timeout: DEFAULT_TIMEOUT,
             connections: DEFAULT_CONNECTIONS,
             pool_size: DEFAULT_POOL_SIZE,
+            tcp_nodelay: false,
             default_ttl: None,
         }
     }
@@ -148,7 +150,7 @@ impl RedisStoreBuilder {
     /// How many connections all requests share: 2 unless told, 1 to 64.
     ///
     /// All requests for one key take the same connection. Where 2 comes from: on one machine with two cores, 512 callers
-    /// got more reads per second than with 1, and 4 added nothing.
+    /// got about a tenth more reads per second than with 1, and fewer again with 4.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -158,6 +160,17 @@ impl RedisStoreBuilder {
     /// made when they are first needed.
     pub fn pool_size(mut self, size: usize) -> Self {
         self.pool_size = size;
+        self
+    }
+
+    /// Whether TCP sends every request at once (`TCP_NODELAY`): no unless told.
+    ///
+    /// Unless told, requests that come while earlier ones are unacknowledged go out together (Nagle's algorithm, RFC 896),
+    /// which is a batch for free: on one machine, 64 callers got a fifth to a third more reads per second. An answer
+    /// acknowledges its request, so a lone caller never waits. Over a network whose round trip is long beside the
+    /// server's work, and with callers that overlap, sending at once is up to one round trip quicker.
+    pub fn tcp_nodelay(mut self, nodelay: bool) -> Self {
+        self.tcp_nodelay = nodelay;
         self
     }
 
@@ -199,6 +212,7 @@ impl RedisStoreBuilder {
             response_timeout: self.response_timeout,
             connections: self.connections,
             pool_size: self.pool_size,
+            tcp_nodelay: self.tcp_nodelay,
         };
         let source = Source::new(&settings)?;
         Ok(RedisStore::new(Connections::new(source, settings), default_ttl))

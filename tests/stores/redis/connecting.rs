@@ -43,7 +43,7 @@ async fn a_refused_connection_fails_at_once_and_without_effect() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_callers_share_one_attempt_that_belongs_to_none_of_them() {
     let server = RedisServer::start().await;
     let proxy = FaultProxy::start(server.addr()).await;

@@ -46,6 +46,7 @@ pub(super) struct Settings {
     pub(super) response_timeout: Duration,
     pub(super) connections: usize,
     pub(super) pool_size: usize,
+    pub(super) tcp_nodelay: bool,
 }
 
 /// How a store is connected.

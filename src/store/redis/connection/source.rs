@@ -16,12 +16,11 @@ use super::{PoolStatus, Settings};
 use crate::store::redis::address::{Address, Endpoint, Secret};
 use crate::store::redis::error;
 
-/// Requests that may wait in a connection's queue before callers wait in turn. The driver's 50 makes callers in their
-/// hundreds wake each other up to take a place; one entry is about a hundred bytes.
-const QUEUE: usize = 1024;
+/// Requests that may wait in a connection's queue before callers wait in turn; one entry is about a hundred bytes.
+const QUEUE: usize = 256;
 
-/// Bytes that are collected before they are written: with the driver's 8 KiB, hundreds of callers cost several system
-/// calls where one does.
+/// Bytes that may be collected before they are written. The driver's 8 KiB are less than hundreds of callers write in one
+/// go.
 const WRITE_BUFFER: usize = 64 * 1024;
 
 /// How long a connection may be silent before TCP asks whether the other side is still there.
@@ -114,10 +113,10 @@ fn connection_info(settings: &Settings) -> Result<ConnectionInfo, CacheError> {
             return Err(CacheError::new(ErrorKind::Unsupported, "TLS needs the feature `redis-tls`"));
         }
     };
-    // Small requests go out at once. A peer that vanished without a word is noticed by probes when nothing is sent, and
-    // by missing acknowledgements when something is.
+    // A peer that vanished without a word is noticed by probes when nothing is sent, and by missing acknowledgements
+    // when something is.
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    let tcp = TcpSettings::default().set_nodelay(settings.tcp_nodelay).set_keepalive(keepalive);
     #[cfg(target_os = "linux")]
     let tcp = tcp.set_user_timeout(2 * KEEPALIVE);
     let info = addr

@@ -1,7 +1,7 @@
 //! Redis as the store at the end of a stack.
 //!
-//! [`RedisStore`] serves [`Encoded`](cachex_core::Encoded) and [`Sealed`] bytes; declared [`sealed`](RedisStore::sealed) it takes sealed ones alone, and a stack
-//! that forgot to encrypt does not compile.
+//! [`RedisStore`] serves [`Encoded`](cachex_core::Encoded) and [`Sealed`](cachex_core::Sealed) bytes; declared
+//! [`sealed`](RedisStore::sealed) it takes sealed ones alone, and a stack that forgot to encrypt does not compile.
 //!
 //! # Connections
 //!

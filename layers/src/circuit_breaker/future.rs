@@ -53,17 +53,6 @@ where
     }
 }
 
-/// Runs code beneath in the care of the guard, if there is one.
-#[inline]
-fn run<R>(guard: &mut Option<Guard>, code: impl FnOnce() -> Poll<R>) -> Poll<R> {
-    let Some(guard) = guard else { return code() };
-    let polled = guard.run(code);
-    if polled.is_pending() {
-        guard.suspended();
-    }
-    polled
-}
-
 impl<V, S> Future for ResponseFuture<V, S>
 where
     S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
@@ -73,30 +62,43 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = loop {
-            match this.state.as_mut().project() {
-                StateProj::Called { future } => break ready!(run(this.guard, || future.poll(cx))),
-                StateProj::Refused { error } => {
-                    return Poll::Ready(Err(error.take().expect("polled after completion")));
-                }
-                // Readying => (Readying | Called)
-                StateProj::Readying { service, request } => {
-                    if let Err(error) = ready!(run(this.guard, || service.poll_ready(cx))) {
-                        break Err(error);
-                    }
-                    let request = request.take().expect("polled after completion");
-                    let future = match this.guard {
-                        Some(guard) => guard.run(|| service.call(request)),
-                        None => service.call(request),
-                    };
-                    this.state.set(State::Called { future });
-                }
-            }
-        };
-        if let Some(guard) = this.guard.take() {
-            guard.settle(&result);
+        if let Some(guard) = this.guard {
+            guard.entered();
         }
-        Poll::Ready(result)
+        // One place for the result, so that it is written where the caller wants it.
+        let polled = match this.state.as_mut().project() {
+            StateProj::Called { future } => future.poll(cx),
+            _ => poll_slowly(this.state.as_mut(), cx),
+        };
+        if let Some(guard) = this.guard {
+            guard.returned(&polled);
+        }
+        polled
+    }
+}
+
+/// Polls whatever is not, or not yet, a call of the inner service.
+#[cold]
+fn poll_slowly<V, S>(
+    mut state: Pin<&mut State<V, S, S::Future>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<CacheResponse<V>, CacheError>>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+{
+    loop {
+        match state.as_mut().project() {
+            StateProj::Refused { error } => {
+                return Poll::Ready(Err(error.take().expect("polled after completion")));
+            }
+            // Readying => (Readying | Called)
+            StateProj::Readying { service, request } => {
+                ready!(service.poll_ready(cx))?;
+                let future = service.call(request.take().expect("polled after completion"));
+                state.set(State::Called { future });
+            }
+            StateProj::Called { future } => return future.poll(cx),
+        }
     }
 }
 

@@ -1,90 +1,141 @@
 //! The account of one call, settled on every path.
 
+use std::mem::ManuallyDrop;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use cachex_core::{CacheError, clock};
-use tokio::time::Instant;
+use cachex_core::CacheError;
 
 use super::circuit::Ticket;
 use super::settings::Verdict;
 use super::shared::Shared;
 
-/// A call that was let through. Dropped unsettled, the call was cancelled, which counts neither way and gives a probe's
-/// place back; or it panicked, which is a failure.
+/// A call that was let through and has no future yet. Dropped, it panicked, which is a failure.
+///
+/// Not a guard already: that one is written once, into the future, where a warm call would otherwise wait for its own
+/// half-written fields.
+pub(super) struct Entry<'a> {
+    shared: &'a Arc<Shared>,
+    circuit: usize,
+    ticket: Ticket,
+}
+
+impl<'a> Entry<'a> {
+    #[inline]
+    pub(super) fn new(shared: &'a Arc<Shared>, circuit: usize, ticket: Ticket) -> Self {
+        Self { shared, circuit, ticket }
+    }
+
+    /// The call has a future: this is its guard.
+    #[inline]
+    pub(super) fn passed(self) -> Guard {
+        let this = ManuallyDrop::new(self);
+        Guard {
+            shared: Arc::clone(this.shared),
+            ticket: this.ticket,
+            since: None,
+            circuit: this.circuit as u8,
+            stage: Stage::Waiting,
+        }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.shared.abandon(self.circuit, self.ticket, Verdict::Failure);
+    }
+}
+
+/// A call under way. Dropped unsettled, it was cancelled, which counts neither way and gives a probe's place back; or it
+/// panicked.
 pub(super) struct Guard {
     shared: Arc<Shared>,
-    circuit: u8,
-    settled: bool,
-    /// Set while code beneath runs: what drops the guard then is a panic of that code.
-    running: bool,
     ticket: Ticket,
-    /// When the call was first seen suspended, which is the time of its start as far as one poll tells.
-    since: Option<Instant>,
+    /// When the call was first seen suspended, which is its start as far as one poll tells, in nanoseconds and one more.
+    /// None before that, or if nobody needs to know.
+    since: Option<NonZeroU64>,
+    circuit: u8,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Code beneath runs: what drops the guard now is a panic of that code.
+    Running,
+    /// What drops the guard now is a cancellation.
+    Waiting,
+    Settled,
 }
 
 impl Guard {
+    /// Code beneath is about to run.
     #[inline]
-    pub(super) fn new(shared: &Arc<Shared>, circuit: usize, ticket: Ticket) -> Self {
-        let shared = Arc::clone(shared);
-        Self { shared, circuit: circuit as u8, settled: false, running: false, ticket, since: None }
+    pub(super) fn entered(&mut self) {
+        self.stage = Stage::Running;
     }
 
-    /// Runs code beneath.
+    /// Code beneath has returned, with a result or without.
     #[inline]
-    pub(super) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        self.running = true;
-        let result = code();
-        self.running = false;
-        result
-    }
-
-    #[inline]
-    pub(super) fn suspended(&mut self) {
-        if self.since.is_none() && self.shared.needs_time {
-            self.since = Some(clock::now());
+    pub(super) fn returned<T>(&mut self, polled: &Poll<Result<T, CacheError>>) {
+        match polled {
+            Poll::Ready(result) => self.settle(result),
+            Poll::Pending => self.suspended(),
         }
     }
 
-    /// Takes note of the result.
+    fn suspended(&mut self) {
+        self.stage = Stage::Waiting;
+        if self.since.is_none() && self.shared.needs_time {
+            self.since = Some(NonZeroU64::MIN.saturating_add(self.shared.read_clock()));
+        }
+    }
+
     #[inline]
-    pub(super) fn settle<T>(mut self, result: &Result<T, CacheError>) {
-        self.settled = true;
-        let shared = &*self.shared;
-        let circuit = shared.circuit(self.circuit.into());
+    fn settle<T>(&mut self, result: &Result<T, CacheError>) {
+        self.stage = Stage::Settled;
+        let circuit = self.shared.circuit(self.circuit.into());
         if !circuit.counts(self.ticket) {
             return;
         }
-        let verdict = match result {
-            Ok(_) => Verdict::Success,
-            Err(error) => shared.settings.judge(error),
-        };
-        let now = self.since.map(|_| clock::now());
-        let took = self.since.zip(now).map(|(since, now)| now.saturating_duration_since(since));
-        let slow = shared
-            .settings
-            .slow_calls
-            .zip(took)
-            .is_some_and(|(slow_calls, took)| took >= slow_calls.duration);
+        if result.is_ok()
+            && self.since.is_none()
+            && circuit.succeeded(self.ticket, None, || self.shared.read_clock())
+        {
+            return;
+        }
+        self.settle_slowly(result.as_ref().err());
+    }
+
+    #[cold]
+    fn settle_slowly(&mut self, error: Option<&CacheError>) {
+        let shared = &*self.shared;
+        let circuit = shared.circuit(self.circuit.into());
+        let verdict = error.map_or(Verdict::Success, |error| shared.settings.judge(error));
+        let now = shared.read_clock();
+        let took = self.since.map(|since| Duration::from_nanos((now + 1).saturating_sub(since.get())));
+        let slow = took
+            .zip(shared.settings.slow_calls)
+            .is_some_and(|(took, slow_calls)| took >= slow_calls.duration);
         if verdict == Verdict::Success && !slow {
-            let now = now.map(|now| shared.nanos(now));
-            if circuit.succeeded(self.ticket, now, || shared.nanos(clock::now())) {
+            let suspended = took.is_some().then_some(now);
+            if circuit.succeeded(self.ticket, suspended, || now) {
                 return;
             }
         }
-        circuit.finished(self.ticket, verdict, slow, shared.env(now.unwrap_or_else(clock::now)));
+        circuit.finished(self.ticket, verdict, slow, shared.env(now));
     }
 }
 
 impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        let verdict = if self.running { Verdict::Failure } else { Verdict::Neither };
-        let circuit = self.shared.circuit(self.circuit.into());
-        if circuit.counts(self.ticket) {
-            circuit.finished(self.ticket, verdict, false, self.shared.env(clock::now()));
-        }
+        let verdict = match self.stage {
+            Stage::Settled => return,
+            Stage::Running => Verdict::Failure,
+            Stage::Waiting => Verdict::Neither,
+        };
+        self.shared.abandon(self.circuit.into(), self.ticket, verdict);
     }
 }

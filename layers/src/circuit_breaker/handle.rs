@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachex_core::{OpClass, clock};
+use cachex_core::OpClass;
 use tokio::sync::watch;
 
 use super::circuit::{Circuit, CircuitState};
@@ -51,7 +51,7 @@ impl CircuitBreakerHandle {
 
     fn set_all(&self, to: CircuitState, cause: ChangeCause) {
         for circuit in self.shared.circuits() {
-            circuit.set(to, cause, self.shared.env(clock::now()));
+            circuit.set(to, cause, self.shared.env(self.shared.read_clock()));
         }
     }
 }
@@ -88,7 +88,7 @@ impl CircuitHandle {
     /// What was counted.
     #[must_use]
     pub fn snapshot(&self) -> CircuitSnapshot {
-        let reading = self.circuit().read(self.shared.nanos(clock::now()));
+        let reading = self.circuit().read(self.shared.read_clock());
         CircuitSnapshot {
             state: reading.state,
             calls: reading.totals.calls,
@@ -125,7 +125,7 @@ impl CircuitHandle {
     }
 
     fn set(&self, to: CircuitState, cause: ChangeCause) {
-        self.circuit().set(to, cause, self.shared.env(clock::now()));
+        self.circuit().set(to, cause, self.shared.env(self.shared.read_clock()));
     }
 }
 

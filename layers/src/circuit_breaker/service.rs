@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
 use tower_service::Service;
 
 use super::circuit::Admission;
 use super::future::ResponseFuture;
-use super::guard::Guard;
+use super::guard::Entry;
 use super::handle::CircuitBreakerHandle;
 use super::shared::Shared;
 
@@ -74,38 +74,43 @@ where
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
-        let Some(index) = self.shared.circuit_of(request.op()) else {
-            return self.pass(request, None);
-        };
-        let circuit = self.shared.circuit(index);
-        let ticket = match circuit.admit_at_once() {
-            Some(ticket) => ticket,
-            None => match circuit.admit(self.shared.env(clock::now())) {
-                Admission::Admitted(ticket) => ticket,
-                Admission::Refused(wait) => {
-                    return ResponseFuture::refused(CacheError::rejection(ErrorKind::CircuitOpen, wait));
-                }
-            },
-        };
-        let guard = Guard::new(&self.shared, index, ticket);
-        self.pass(request, Some(guard))
+        if self.ready
+            && let Some(index) = self.shared.circuit_of(request.op())
+            && let Some(ticket) = self.shared.circuit(index).admit_at_once()
+        {
+            self.ready = false;
+            let entry = Entry::new(&self.shared, index, ticket);
+            let future = self.inner.call(request);
+            return ResponseFuture::called(future, Some(entry.passed()));
+        }
+        self.call_slowly(request)
     }
 }
 
 impl<S> CircuitBreaker<S> {
-    #[inline]
-    fn pass<V>(&mut self, request: CacheRequest<V>, mut guard: Option<Guard>) -> ResponseFuture<V, S>
+    /// Whatever is not a request that passes at once.
+    #[cold]
+    fn call_slowly<V>(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S>
     where
         S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError> + Clone,
     {
-        if !self.ready {
-            return ResponseFuture::readying(self.inner.clone(), request, guard);
-        }
-        self.ready = false;
-        let future = match &mut guard {
-            Some(guard) => guard.run(|| self.inner.call(request)),
-            None => self.inner.call(request),
+        let entry = match self.shared.circuit_of(request.op()) {
+            None => None,
+            Some(index) => {
+                match self.shared.circuit(index).admit(self.shared.env(self.shared.read_clock())) {
+                    Admission::Admitted(ticket) => Some(Entry::new(&self.shared, index, ticket)),
+                    Admission::Refused(wait) => {
+                        return ResponseFuture::refused(CacheError::rejection(ErrorKind::CircuitOpen, wait));
+                    }
+                }
+            }
         };
-        ResponseFuture::called(future, guard)
+        if std::mem::take(&mut self.ready) {
+            let future = self.inner.call(request);
+            ResponseFuture::called(future, entry.map(Entry::passed))
+        } else {
+            let service = self.inner.clone();
+            ResponseFuture::readying(service, request, entry.map(Entry::passed))
+        }
     }
 }

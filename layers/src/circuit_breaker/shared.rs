@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use cachex_core::{Op, OpClass, clock};
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, CircuitState, Env};
-use super::settings::Settings;
+use super::circuit::{Circuit, CircuitState, Env, Ticket};
+use super::settings::{Settings, Verdict};
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -72,8 +72,22 @@ impl Shared {
         at.saturating_duration_since(self.origin).as_nanos() as u64
     }
 
-    pub(super) fn env(&self, now: Instant) -> Env<'_> {
-        Env { settings: &self.settings, now: self.nanos(now), lazy: &self.lazy }
+    /// The time, as circuits count it.
+    pub(super) fn read_clock(&self) -> u64 {
+        self.nanos(clock::now())
+    }
+
+    pub(super) fn env(&self, now: u64) -> Env<'_> {
+        Env { settings: &self.settings, now, lazy: &self.lazy }
+    }
+
+    /// Takes note of a call that has no result.
+    #[cold]
+    pub(super) fn abandon(&self, circuit: usize, ticket: Ticket, verdict: Verdict) {
+        let circuit = self.circuit(circuit);
+        if circuit.counts(ticket) {
+            circuit.finished(ticket, verdict, false, self.env(self.read_clock()));
+        }
     }
 
     /// Shows the states as they are, for a breaker that has not changed yet.

@@ -160,7 +160,10 @@ where
         gate.open();
         let mut waiting = futures.split_off(CONCURRENCY.min(futures.len()));
         for mut future in futures {
-            assert!(future.as_mut().poll(&mut elsewhere).is_ready(), "{scene}: the inner service answered");
+            if future.as_mut().poll(&mut elsewhere).is_pending() {
+                // It waits for its time to come, not for others to end.
+                waiting.push(future);
+            }
         }
         let mut number = 0;
         waiting.retain(|_| {

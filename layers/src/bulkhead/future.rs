@@ -73,42 +73,66 @@ where
 {
     type Output = Result<CacheResponse<V>, CacheError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProj::Running { call, place } => {
-                    // Out of the future while the call runs: should it panic, the permit is free at once.
-                    let held = place.take();
-                    let answer = call.poll(cx);
-                    if answer.is_pending() {
-                        *place = held;
-                    }
-                    return answer;
+        match state.as_mut().project() {
+            StateProj::Running { call, place } => poll_running(call, place, cx),
+            _ => state.poll_late(cx),
+        }
+    }
+}
+
+/// Polls a call that runs, and gives its permit back when it is over.
+#[inline]
+fn poll_running<F: Future>(
+    call: Pin<&mut F>,
+    place: &mut Option<Place>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    // Out of the future while the call is polled: should it panic, the permit is free at once.
+    let held = place.take();
+    let answer = call.poll(cx);
+    if answer.is_pending() {
+        *place = held;
+    }
+    answer
+}
+
+impl<V, S> State<V, S>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+{
+    /// Polls a call that could not run at once. Apart from [`ResponseFuture::poll`], which is to stay small.
+    #[cold]
+    fn poll_late(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<CacheResponse<V>, CacheError>> {
+        // Waiting => (Waiting | Running | Rejected)
+        if let StateProj::Waiting { place, deadline, mut sleep, readied, request } = self.as_mut().project() {
+            let waiting = place.as_mut().expect(POLLED_AGAIN);
+            if !waiting.poll_permit(cx.waker()) {
+                let Some(deadline) = *deadline else { return Poll::Pending };
+                if sleep.is_none() {
+                    sleep.set(Some(sleep_until(deadline)));
                 }
-                // Waiting => (Running | Rejected)
-                StateProj::Waiting { place, deadline, mut sleep, readied, request } => {
-                    let waiting = place.as_mut().expect(POLLED_AGAIN);
-                    if !waiting.poll_permit(cx.waker()) {
-                        let Some(deadline) = *deadline else { return Poll::Pending };
-                        if sleep.is_none() {
-                            sleep.set(Some(sleep_until(deadline)));
-                        }
-                        if let Some(sleep) = sleep.as_pin_mut() {
-                            ready!(sleep.poll(cx));
-                        }
-                        if !waiting.expire() {
-                            let error = CacheError::rejection(ErrorKind::BulkheadFull, None);
-                            state.set(State::Rejected { error: Some(error) });
-                            continue;
-                        }
-                    }
-                    let place = place.take();
-                    let call = readied.call(request.take().expect(POLLED_AGAIN));
-                    state.set(State::Running { call, place });
+                if let Some(sleep) = sleep.as_pin_mut() {
+                    ready!(sleep.poll(cx));
                 }
-                StateProj::Rejected { error } => return Poll::Ready(Err(error.take().expect(POLLED_AGAIN))),
             }
+            let next = if waiting.expire() {
+                let place = place.take();
+                Self::Running { call: readied.call(request.take().expect(POLLED_AGAIN)), place }
+            } else {
+                Self::Rejected { error: Some(CacheError::rejection(ErrorKind::BulkheadFull, None)) }
+            };
+            self.set(next);
+        }
+        match self.project() {
+            StateProj::Running { call, place } => poll_running(call, place, cx),
+            StateProj::Rejected { error } => Poll::Ready(Err(error.take().expect(POLLED_AGAIN))),
+            StateProj::Waiting { .. } => unreachable!("a wait that is over goes on as another state"),
         }
     }
 }

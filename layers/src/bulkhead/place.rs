@@ -30,19 +30,62 @@ impl Compartments {
 }
 
 /// A permit, or a place in the queue for one. Dropping it gives either back.
+///
+/// Two words, so that it travels in registers: on its way into the call's future it is moved several times, and reading
+/// back as one what was just written in parts stalls the processor for longer than an atomic operation takes.
 #[derive(Debug)]
 pub(super) struct Place {
     compartments: Arc<Compartments>,
-    class: OpClass,
-    hold: Hold,
+    claim: Claim,
 }
 
+/// A class and a [`Hold`] in one word: class in bits 0 and 1, kind of hold in bits 2 and 3, waiter in the upper half.
 #[derive(Clone, Copy, Debug)]
+struct Claim(u64);
+
+/// What is held of a compartment.
 enum Hold {
     Permit,
     Queued(WaiterId),
     /// The wait was ended, and with it the claim.
     Nothing,
+}
+
+impl Claim {
+    const CLASS: u64 = 0b0011;
+    const QUEUED: u64 = 0b0100;
+    const NOTHING: u64 = 0b1000;
+
+    #[inline]
+    fn new(class: OpClass, hold: &Hold) -> Self {
+        Self(class as u64).with(hold)
+    }
+
+    #[inline]
+    fn with(self, hold: &Hold) -> Self {
+        let hold = match *hold {
+            Hold::Permit => 0,
+            Hold::Queued(id) => Self::QUEUED | u64::from(id) << 32,
+            Hold::Nothing => Self::NOTHING,
+        };
+        Self(self.0 & Self::CLASS | hold)
+    }
+
+    #[inline]
+    fn class(self) -> OpClass {
+        OpClass::ALL[(self.0 & Self::CLASS) as usize]
+    }
+
+    #[inline]
+    fn hold(self) -> Hold {
+        if self.0 & Self::QUEUED != 0 {
+            Hold::Queued((self.0 >> 32) as WaiterId)
+        } else if self.0 & Self::NOTHING != 0 {
+            Hold::Nothing
+        } else {
+            Hold::Permit
+        }
+    }
 }
 
 impl Place {
@@ -54,21 +97,21 @@ impl Place {
             Entry::Queued(id) => Hold::Queued(id),
             Entry::Full => return None,
         };
-        Some(Self { compartments: Arc::clone(compartments), class, hold })
+        Some(Self { compartments: Arc::clone(compartments), claim: Claim::new(class, &hold) })
     }
 
     #[inline]
     pub(super) fn is_permit(&self) -> bool {
-        matches!(self.hold, Hold::Permit)
+        self.claim.0 & !Claim::CLASS == 0
     }
 
     /// Whether the permit is held by now. Else `waker` is woken when it is.
     pub(super) fn poll_permit(&mut self, waker: &Waker) -> bool {
         // Queued => (Permit | Queued)
-        if let Hold::Queued(id) = self.hold
-            && self.compartments.of(self.class).poll_granted(id, waker)
+        if let Hold::Queued(id) = self.claim.hold()
+            && self.compartment().poll_granted(id, waker)
         {
-            self.hold = Hold::Permit;
+            self.claim = self.claim.with(&Hold::Permit);
         }
         self.is_permit()
     }
@@ -76,28 +119,42 @@ impl Place {
     /// Ends the wait because its time is up. `true` when the permit came at the last moment and is held after all.
     pub(super) fn expire(&mut self) -> bool {
         // Queued => (Permit | Nothing)
-        if let Hold::Queued(id) = self.hold {
-            let compartment = self.compartments.of(self.class);
-            self.hold = if compartment.give_up(id) {
+        if let Hold::Queued(id) = self.claim.hold() {
+            let compartment = self.compartment();
+            let hold = if compartment.give_up(id) {
                 Hold::Permit
             } else {
                 compartment.count_rejected();
                 Hold::Nothing
             };
+            self.claim = self.claim.with(&hold);
         }
         self.is_permit()
+    }
+
+    #[cold]
+    fn drop_queued(&self) {
+        if let Hold::Queued(id) = self.claim.hold()
+            && self.compartment().give_up(id)
+        {
+            // Granted, and never told: the permit goes on to the next in line.
+            self.compartment().leave();
+        }
+    }
+
+    #[inline]
+    fn compartment(&self) -> &Compartment {
+        self.compartments.of(self.claim.class())
     }
 }
 
 impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        let compartment = self.compartments.of(self.class);
-        match self.hold {
-            Hold::Permit => compartment.leave(),
-            // Granted, and never told: the permit goes on to the next in line.
-            Hold::Queued(id) if compartment.give_up(id) => compartment.leave(),
-            Hold::Queued(_) | Hold::Nothing => {}
+        if self.is_permit() {
+            self.compartment().leave();
+        } else {
+            self.drop_queued();
         }
     }
 }

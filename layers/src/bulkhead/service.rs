@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, clock};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -32,6 +33,18 @@ impl<S> Bulkhead<S> {
     }
 
     service_accessors!(S);
+
+    /// The instance that was readied, for the call that waits, and the end of its wait. The clone that is left in its
+    /// stead is readied anew.
+    #[cold]
+    fn take_readied(&mut self) -> (S, Option<Instant>)
+    where
+        S: Clone,
+    {
+        let clone = self.inner.clone();
+        let deadline = clock::now().checked_add(self.compartments.settings.queue_timeout);
+        (std::mem::replace(&mut self.inner, clone), deadline)
+    }
 }
 
 impl<V, S> Service<CacheRequest<V>> for Bulkhead<S>
@@ -47,23 +60,24 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    // The caller keeps the future where it awaits it. Inlined there, only the fields of the state it is in are written;
+    // returned from a function, the whole of it would be copied, which costs as much as the permit itself.
+    #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
         if !op.is_sheddable() {
             return ResponseFuture::running(self.inner.call(request), None);
         }
-        let Some(place) = Place::take(&self.compartments, op.class()) else {
-            return ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None));
-        };
-        if place.is_permit() {
-            return ResponseFuture::running(self.inner.call(request), Some(place));
+        match Place::take(&self.compartments, op.class()) {
+            Some(place) if place.is_permit() => {
+                ResponseFuture::running(self.inner.call(request), Some(place))
+            }
+            Some(place) => {
+                let (readied, deadline) = self.take_readied();
+                ResponseFuture::waiting(place, deadline, readied, request)
+            }
+            None => ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None)),
         }
-        // The instance that was readied goes with the call that waits; the clone in its stead is readied anew.
-        let clone = self.inner.clone();
-        let readied = std::mem::replace(&mut self.inner, clone);
-        let deadline = clock::now().checked_add(self.compartments.settings.queue_timeout);
-        ResponseFuture::waiting(place, deadline, readied, request)
     }
 }
 

@@ -5,11 +5,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cachex_core::testing::{Contract, KEY_MARKER, Leaf, Rule, VALUE_MARKER};
-use cachex_core::{CacheRequest, Encoded, Key, Sealed};
+use cachex_core::{CacheRequest, Encoded, Key, OpClass, Sealed};
 use cachex_layers::bulkhead::BulkheadLayer;
 use cachex_layers::circuit_breaker::CircuitBreakerLayer;
 use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
 use cachex_layers::metrics::MetricsLayer;
+use cachex_layers::rate_limit::RateLimitLayer;
 use cachex_layers::retry::RetryLayer;
 use cachex_layers::serialize::{Bincode, Json, SerializeLayer};
 use cachex_layers::timeout::TimeoutLayer;
@@ -37,6 +38,14 @@ fn metrics() {
     let check = || Contract::new(MetricsLayer::new).check_all();
     check();
     metrics::with_local_recorder(&DebuggingRecorder::new(), check);
+}
+
+#[test]
+fn rate_limit() {
+    Contract::new(|| RateLimitLayer::per_second(u32::MAX)).check_all();
+    // One that makes nearly every call wait.
+    Contract::new(|| RateLimitLayer::per_second(10_000).burst(1).wait(Duration::from_secs(60))).check_all();
+    Contract::new(|| RateLimitLayer::per_second(u32::MAX).class(OpClass::Read, u32::MAX)).check_all();
 }
 
 #[test]

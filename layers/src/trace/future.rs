@@ -50,17 +50,31 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let inner =
-            this.inner.as_mut().as_pin_mut().expect("a traced future was polled after it had answered");
-        let Some(watch) = this.watch else { return inner.poll(cx) };
-        let answer = ready!(watch.during(|| inner.poll(cx)));
-        watch.during(|| this.inner.set(None));
-        watch.end(&answer);
-        // The span closes with the answer, however long the caller keeps the future.
-        *this.watch = None;
-        Poll::Ready(answer)
+        let this = self.project();
+        if let Some(watch) = this.watch {
+            return poll_watched(this.inner, watch, cx);
+        }
+        this.inner.as_pin_mut().expect(ANSWERED).poll(cx)
     }
+}
+
+const ANSWERED: &str = "a traced future was polled after it had answered";
+
+/// Out of line, so that a call nobody listens to carries none of it.
+#[inline(never)]
+fn poll_watched<F, V>(
+    mut inner: Pin<&mut Option<F>>,
+    watch: &mut Watch,
+    cx: &mut Context<'_>,
+) -> Poll<Result<CacheResponse<V>, CacheError>>
+where
+    F: Future<Output = Result<CacheResponse<V>, CacheError>>,
+{
+    let beneath = inner.as_mut().as_pin_mut().expect(ANSWERED);
+    let answer = ready!(watch.during(|| beneath.poll(cx)));
+    watch.during(|| inner.set(None));
+    watch.end(&answer);
+    Poll::Ready(answer)
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {

@@ -103,6 +103,8 @@ impl Watch {
     pub(super) fn end<V>(&mut self, answer: &Result<CacheResponse<V>, CacheError>) {
         self.ended = true;
         self.tell(Status::of(answer), answer.as_ref().err());
+        // The span closes with the answer, however long the caller keeps the future.
+        self.span = Span::none();
     }
 
     fn tell(&self, status: Status, error: Option<&CacheError>) {

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use cachex_core::testing::{Leaf, Outcome, Readiness};
+use cachex_core::testing::{Contract, Leaf, Outcome, Readiness};
 use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, Effect, ErrorKind, Key, Op, Retry};
 use cachex_layers::AdaptLayer;
 use cachex_layers::adapt::Adapt;
@@ -145,6 +145,11 @@ async fn dropping_the_call_drops_what_is_beneath() {
     assert!(tokio::time::timeout(Duration::from_millis(5), call(&stack)).await.is_err());
     assert_eq!((leaf.cancelled(), leaf.in_flight()), (1, 0));
     assert!(call(&stack).await.is_ok(), "the permit is back");
+}
+
+#[test]
+fn keeps_the_layer_contract() {
+    Contract::new(|| AdaptLayer::new(TimeoutLayer::new(Duration::from_secs(5)))).check_all();
 }
 
 #[test]

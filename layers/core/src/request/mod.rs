@@ -1,5 +1,6 @@
 //! Every cache operation, as a value.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,6 @@ use crate::ttl::Ttl;
 /// what they cannot serve with [`CacheError::unsupported`](crate::CacheError::unsupported).
 ///
 /// A clone is reference counts only, whatever `V` is. `Debug` shows neither keys' text nor values.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum CacheRequest<V> {
     /// Read one value. Answered by `Hit` or `Miss`.
@@ -320,6 +320,30 @@ impl<V> Clone for CacheRequest<V> {
             Self::Ping => Self::Ping,
             Self::Close => Self::Close,
         }
+    }
+}
+
+impl<V> fmt::Debug for CacheRequest<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload: &dyn fmt::Debug = match self {
+            Self::Get(get) => get,
+            Self::GetMany(get) => get,
+            Self::Set(set) => set,
+            Self::SetMany(set) => set,
+            Self::Delete(delete) => delete,
+            Self::Exists(exists) => exists,
+            Self::Ttl(ttl) => ttl,
+            Self::Expire(expire) => expire,
+            Self::Increment(increment) => increment,
+            Self::AddTags(tags) => tags,
+            Self::InvalidateTags(tags) => tags,
+            Self::Lock(lock) => lock,
+            Self::ExtendLock(lock) => lock,
+            Self::Unlock(lock) => lock,
+            Self::Publish(publish) => publish,
+            Self::Subscribe | Self::Ping | Self::Close => return f.write_str(self.op().as_str()),
+        };
+        f.debug_tuple(self.op().as_str()).field(payload).finish()
     }
 }
 

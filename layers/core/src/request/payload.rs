@@ -26,8 +26,7 @@ pub struct GetMany {
     pub keys: Keys,
 }
 
-/// Stores one value.
-#[derive(Debug)]
+/// Stores one value. `Debug` does not show it.
 #[non_exhaustive]
 pub struct Set<V> {
     /// Where to store it.
@@ -44,8 +43,7 @@ pub struct Set<V> {
     pub tags: Tags,
 }
 
-/// Stores several values under one lifetime.
-#[derive(Debug)]
+/// Stores several values under one lifetime. `Debug` does not show them.
 #[non_exhaustive]
 pub struct SetMany<V> {
     /// What to store; the last of several values for one key wins.
@@ -254,5 +252,43 @@ impl<V> Clone for Set<V> {
 impl<V> Clone for SetMany<V> {
     fn clone(&self) -> Self {
         Self { entries: Arc::clone(&self.entries), ttl: self.ttl, tags: self.tags.clone() }
+    }
+}
+
+impl<V> fmt::Debug for Set<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Set")
+            .field("key", &self.key)
+            .field("ttl", &self.ttl)
+            .field("intent", &self.intent)
+            .field("condition", &self.condition)
+            .field("tags", &self.tags)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V> fmt::Debug for SetMany<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&Key> = self.entries.iter().map(|(key, _)| key).collect();
+        f.debug_struct("SetMany")
+            .field("keys", &keys)
+            .field("ttl", &self.ttl)
+            .field("tags", &self.tags)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_keys_nor_values() {
+        let key = Key::new("secret-key").unwrap();
+        let set = CacheRequest::<String>::set(key.clone(), "secret-value".to_owned(), Ttl::Never);
+        let many = CacheRequest::set_many(vec![(key, Arc::new("secret-value".to_owned()))], Ttl::Never);
+        for shown in [format!("{set:?}"), format!("{many:?}")] {
+            assert!(!shown.contains("secret"), "{shown}");
+        }
     }
 }

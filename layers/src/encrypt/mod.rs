@@ -15,6 +15,10 @@
 //!   number of the encryption key.
 //! - What it cannot prevent: someone who can write to the store may delete a value, or put back an older one of the same key.
 //!
+//! Speed: the cipher's fixed cost dominates small values. On x86-64, build the application with `-C target-cpu=x86-64-v3` (or
+//! `-C target-feature=+avx2`) where its machines allow it: a value of 128 bytes then took 0.5 µs instead of 1.7 µs, since the
+//! vector code is only inlined when the compiler may assume that it can run.
+//!
 //! What does not open is by default a counted miss: see [`Unreadable`](crate::envelope::Unreadable).
 //!
 //! # Where it belongs

@@ -50,6 +50,6 @@ pub use trace::{Trace, TraceLayer};
 #[cfg(feature = "adapt")]
 pub use adapt::{Adapt, AdaptLayer};
 #[cfg(feature = "rate-limit")]
-pub use rate_limit::{RateLimit, RateLimitHandle, RateLimitLayer};
+pub use rate_limit::{LimitState, Rate, RateLimit, RateLimitHandle, RateLimitLayer};
 #[cfg(feature = "retry")]
 pub use retry::{Retry, RetryHandle, RetryLayer};

@@ -1,80 +1,61 @@
-//! The future of a call that may have to wait for a token.
+//! The future of a call.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, OpClass, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::limits::Limits;
+use super::limits::{Progress, Turn};
 
 pin_project! {
-    /// The answer to one call, or [`ErrorKind::RateLimited`].
+    /// The future of a call through a [`RateLimit`](super::RateLimit).
     ///
-    /// Dropping it while it waits takes no token.
-    ///
-    /// # Panics
-    ///
-    /// When it has to wait outside a tokio runtime with its time driver enabled.
+    /// Dropping it while it waits takes nothing from the limit.
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<V, S>
     where
         S: Service<CacheRequest<V>>,
     {
         #[pin]
-        state: State<V, S, S::Future>,
+        state: State<V, S>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<V, S, F> {
-        Admitted { #[pin] inner: F },
-        Waiting { #[pin] sleep: Sleep, wait: Wait<V, S> },
-        Refused { error: Option<CacheError> },
-    }
-}
-
-/// A request that waits, with the readied service it will go to.
-struct Wait<V, S> {
-    service: S,
-    request: Option<CacheRequest<V>>,
-    class: OpClass,
-    deadline: Instant,
-    limits: Arc<Limits>,
-}
-
-impl<V, S> Drop for Wait<V, S> {
-    fn drop(&mut self) {
-        self.limits.count_waiting(false);
+    enum State<V, S>
+    where
+        S: Service<CacheRequest<V>>,
+    {
+        Running { #[pin] call: S::Future },
+        Waiting {
+            turn: Turn,
+            #[pin]
+            sleep: Option<Sleep>,
+            readied: S,
+            request: Option<CacheRequest<V>>,
+        },
+        Rejected { error: Option<CacheError> },
     }
 }
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
     #[inline]
-    pub(super) fn admitted(inner: S::Future) -> Self {
-        Self { state: State::Admitted { inner } }
+    pub(super) fn running(call: S::Future) -> Self {
+        Self { state: State::Running { call } }
     }
 
-    pub(super) fn refused(error: CacheError) -> Self {
-        Self { state: State::Refused { error: Some(error) } }
+    pub(super) fn waiting(turn: Turn, readied: S, request: CacheRequest<V>) -> Self {
+        Self { state: State::Waiting { turn, sleep: None, readied, request: Some(request) } }
     }
 
-    pub(super) fn waiting(
-        service: S,
-        request: CacheRequest<V>,
-        class: OpClass,
-        limits: Arc<Limits>,
-        until: Instant,
-        deadline: Instant,
-    ) -> Self {
-        limits.count_waiting(true);
-        let wait = Wait { service, request: Some(request), class, deadline, limits };
-        Self { state: State::Waiting { sleep: sleep_until(until), wait } }
+    pub(super) fn rejected(error: CacheError) -> Self {
+        Self { state: State::Rejected { error: Some(error) } }
     }
 }
 
@@ -87,41 +68,62 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProj::Admitted { inner } => return inner.poll(cx),
-                StateProj::Refused { error } => {
-                    let error = error.take();
-                    return Poll::Ready(Err(error.unwrap_or_else(|| {
-                        CacheError::new(ErrorKind::Internal, "polled after completion")
-                    })));
-                }
-                // Waiting => (Admitted | Waiting | Refused), when the time has come. Others may have been faster.
-                StateProj::Waiting { mut sleep, wait } => {
-                    ready!(sleep.as_mut().poll(cx));
-                    let next = match wait.limits.take(wait.class) {
-                        Ok(()) => match wait.request.take() {
-                            Some(request) => State::Admitted { inner: wait.service.call(request) },
-                            None => State::Refused { error: None },
-                        },
-                        Err(more) => {
-                            let until = clock::now() + more;
-                            if until <= wait.deadline {
-                                sleep.reset(until);
-                                continue;
-                            }
-                            State::Refused { error: Some(wait.limits.refuse(more)) }
-                        }
-                    };
-                    state.set(next);
-                }
-            }
+        match state.as_mut().project() {
+            StateProj::Running { call } => call.poll(cx),
+            _ => state.poll_late(cx),
         }
     }
 }
 
+impl<V, S> State<V, S>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+{
+    /// Polls a call that could not run at once. Apart from [`ResponseFuture::poll`], which is to stay small.
+    #[cold]
+    fn poll_late(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<CacheResponse<V>, CacheError>> {
+        // Waiting => (Waiting | Running | Rejected)
+        if let StateProj::Waiting { turn, mut sleep, readied, request } = self.as_mut().project() {
+            let next = loop {
+                if sleep.is_none() {
+                    sleep.set(Some(sleep_until(turn.due())));
+                }
+                if let Some(sleep) = sleep.as_mut().as_pin_mut() {
+                    ready!(sleep.poll(cx));
+                }
+                match turn.advance() {
+                    Progress::Pass => {
+                        break Self::Running { call: readied.call(request.take().expect(POLLED_AGAIN)) };
+                    }
+                    Progress::Again => sleep.set(None),
+                    Progress::Refuse(wait) => {
+                        let error = CacheError::rejection(ErrorKind::RateLimited, Some(wait));
+                        break Self::Rejected { error: Some(error) };
+                    }
+                }
+            };
+            self.set(next);
+        }
+        match self.project() {
+            StateProj::Running { call } => call.poll(cx),
+            StateProj::Rejected { error } => Poll::Ready(Err(error.take().expect(POLLED_AGAIN))),
+            StateProj::Waiting { .. } => unreachable!("a wait that is over goes on as another state"),
+        }
+    }
+}
+
+const POLLED_AGAIN: &str = "the future was polled after it had ended";
+
 impl<V, S: Service<CacheRequest<V>>> fmt::Debug for ResponseFuture<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        let state = match self.state {
+            State::Running { .. } => "running",
+            State::Waiting { .. } => "waiting",
+            State::Rejected { .. } => "rejected",
+        };
+        f.debug_struct("rate_limit::ResponseFuture").field("state", &state).finish()
     }
 }

@@ -1,85 +1,77 @@
+//! The layer and its settings.
+
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cachex_core::OpClass;
 use tower_layer::Layer;
 
-use super::limits::{Limits, Rate};
+use super::handle::RateLimitHandle;
+use super::limits::{Limits, Settings};
+use super::rate::Rate;
 use super::service::RateLimit;
 
-/// Makes [`RateLimit`] services.
+/// Applies [`RateLimit`]: at most so many operations in a time.
 ///
-/// | setting | default |
-/// |---|---|
-/// | [`burst`](Self::burst) | as many as come in one period |
-/// | [`class`](Self::class) | reads and writes have no limits of their own; control requests have none at all |
-/// | [`wait`](Self::wait) | refuse at once |
-///
-/// All services that one layer value (or a clone of it) makes share its tokens. A setter fills the buckets anew: set first,
-/// then hand out.
+/// What was let through is counted in the layer: every service it makes, all their clones and all clones of the layer
+/// share one count. Make a new layer for a separate one. Each setting starts afresh, so finish the settings before
+/// asking for a [`handle`](Self::handle).
 #[derive(Clone)]
 pub struct RateLimitLayer {
-    stack: Rate,
-    classes: [Option<Rate>; 3],
-    max_wait: Option<Duration>,
     limits: Arc<Limits>,
 }
 
 impl RateLimitLayer {
-    /// `count` requests per second. At least 1; above a thousand million it is a thousand million.
+    /// At most this rate, over all operations of the stack; what is beyond is refused at once.
     #[must_use]
-    pub fn per_second(count: u32) -> Self {
-        Self::per(count, Duration::from_secs(1))
+    pub fn new(rate: impl Into<Rate>) -> Self {
+        Self::with(Settings { rate: rate.into(), classes: [None; 3], max_wait: Duration::ZERO })
     }
 
-    /// `count` requests per `period`. At least 1; intervals between two of them are whole nanoseconds, at least 1.
+    /// At most so many operations a second, all of which may come at once: see [`Rate::per_second`].
     #[must_use]
-    pub fn per(count: u32, period: Duration) -> Self {
-        let stack = Rate::new(count, period);
-        Self {
-            stack,
-            classes: [None; 3],
-            max_wait: None,
-            limits: Arc::new(Limits::new(stack, [None; 3], None)),
-        }
+    pub fn per_second(operations: u32) -> Self {
+        Self::new(Rate::per_second(operations))
     }
 
-    /// How many requests may pass at once after a quiet time. At least 1.
+    /// At most so many operations a minute, all of which may come at once: see [`Rate::per_minute`].
     #[must_use]
-    pub fn burst(mut self, requests: u32) -> Self {
-        self.stack.burst = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
-        self.renewed()
+    pub fn per_minute(operations: u32) -> Self {
+        Self::new(Rate::per_minute(operations))
     }
 
-    /// A limit for one class of operations, in addition to the stack's: `per_second` of them (at least 1), and as many at
-    /// once.
+    /// So many operations may pass at once after a pause; 0 is taken as 1.
     #[must_use]
-    pub fn class(mut self, class: OpClass, per_second: u32) -> Self {
-        self.classes[class as usize] = Some(Rate::new(per_second, Duration::from_secs(1)));
-        self.renewed()
+    pub fn burst(self, operations: u32) -> Self {
+        let settings = self.limits.settings;
+        Self::with(Settings { rate: settings.rate.burst(operations), ..settings })
     }
 
-    /// Lets a request wait for its token, at most this long. One whose token comes later is refused at once.
+    /// Operations of this class are limited to this rate, too. A plain number is a rate per second.
+    #[must_use]
+    pub fn class(self, class: OpClass, rate: impl Into<Rate>) -> Self {
+        let mut settings = self.limits.settings;
+        settings.classes[class as usize] = Some(rate.into());
+        Self::with(settings)
+    }
+
+    /// An operation beyond the rate waits for its turn, if that comes within `max_wait`; else it is refused at once.
     ///
-    /// Those who wait are not served in order: whoever asks first after a token has come gets it.
+    /// Zero, the default, refuses all of them. Waiting needs a tokio runtime with its timer enabled.
     #[must_use]
-    pub fn wait(mut self, at_most: Duration) -> Self {
-        self.max_wait = Some(at_most);
-        self.renewed()
+    pub fn wait(self, max_wait: Duration) -> Self {
+        Self::with(Settings { max_wait, ..self.limits.settings })
     }
 
-    /// The live counters.
+    /// A view of the limits while they are in use.
     #[must_use]
     pub fn handle(&self) -> RateLimitHandle {
-        RateLimitHandle { limits: Arc::clone(&self.limits) }
+        RateLimitHandle::new(Arc::clone(&self.limits))
     }
 
-    /// The same settings with full buckets of its own.
-    fn renewed(mut self) -> Self {
-        self.limits = Arc::new(Limits::new(self.stack, self.classes, self.max_wait));
-        self
+    fn with(settings: Settings) -> Self {
+        Self { limits: Arc::new(Limits::new(settings)) }
     }
 }
 
@@ -91,35 +83,24 @@ impl<S> Layer<S> for RateLimitLayer {
     }
 }
 
-impl fmt::Debug for RateLimitLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("RateLimitLayer");
-        out.field("interval", &self.stack.interval).field("burst", &self.stack.burst);
-        for (class, rate) in OpClass::ALL.into_iter().zip(&self.classes) {
+impl Settings {
+    /// The settings as fields of whoever has them.
+    pub(super) fn debug<'a, 'b>(
+        &self,
+        out: &'a mut fmt::DebugStruct<'a, 'b>,
+    ) -> &'a mut fmt::DebugStruct<'a, 'b> {
+        out.field("rate", &self.rate);
+        for (class, rate) in OpClass::ALL.iter().zip(&self.classes) {
             if let Some(rate) = rate {
                 out.field(class.as_str(), rate);
             }
         }
-        out.field("max_wait", &self.max_wait).finish()
+        out.field("max_wait", &self.max_wait)
     }
 }
 
-/// Reads the counters of a [`RateLimitLayer`] while it runs.
-#[derive(Clone, Debug)]
-pub struct RateLimitHandle {
-    limits: Arc<Limits>,
-}
-
-impl RateLimitHandle {
-    /// How many requests were refused.
-    #[must_use]
-    pub fn rejected(&self) -> u64 {
-        self.limits.rejected()
-    }
-
-    /// How many requests are waiting for a token.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.limits.waiting()
+impl fmt::Debug for RateLimitLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.limits.settings.debug(&mut f.debug_struct("RateLimitLayer")).finish()
     }
 }

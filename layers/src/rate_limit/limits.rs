@@ -1,109 +1,230 @@
-//! The buckets of one layer, and what is counted of them.
+//! The limits of one layer: the stack's, and those of classes.
 
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cachex_core::{CacheError, ErrorKind, OpClass, clock};
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use cachex_core::{OpClass, clock};
+use tokio::time::Instant;
 
-/// The stack's clock, for governor: its own timers cannot be paused, and would read the time once more.
+use super::limit::{Limit, Verdict};
+use super::rate::{LONGEST, Rate};
+
 #[derive(Clone, Copy, Debug)]
-struct StackClock;
-
-impl Clock for StackClock {
-    type Instant = std::time::Instant;
-
-    #[inline]
-    fn now(&self) -> std::time::Instant {
-        clock::now().into_std()
-    }
+pub(super) struct Settings {
+    pub(super) rate: Rate,
+    /// By class, in the order of [`OpClass::ALL`].
+    pub(super) classes: [Option<Rate>; OpClass::ALL.len()],
+    pub(super) max_wait: Duration,
 }
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, StackClock, NoOpMiddleware<std::time::Instant>>;
-
-/// So many tokens per time, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
-    /// Between two tokens; at least a nanosecond.
-    pub(super) interval: Duration,
-    pub(super) burst: NonZeroU32,
-}
-
-impl Rate {
-    pub(super) fn new(count: u32, period: Duration) -> Self {
-        let count = count.max(1);
-        Self {
-            interval: (period / count).max(Duration::from_nanos(1)),
-            burst: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN),
-        }
-    }
-
-    fn bucket(self) -> Bucket {
-        // `None` for an interval of zero only, which a rate never has.
-        let quota = Quota::with_period(self.interval).unwrap_or(Quota::per_second(NonZeroU32::MAX));
-        RateLimiter::direct_with_clock(quota.allow_burst(self.burst), StackClock)
-    }
-}
-
-/// What the services of one layer share.
 #[derive(Debug)]
 pub(super) struct Limits {
-    stack: Bucket,
-    classes: [Option<Bucket>; 3],
-    /// The longest wait for a token; `None` refuses at once.
-    pub(super) max_wait: Option<Duration>,
-    rejected: AtomicU64,
-    waiting: AtomicUsize,
+    pub(super) settings: Settings,
+    epoch: Instant,
+    patience: u64,
+    stack: Limit,
+    classes: [Option<Limit>; OpClass::ALL.len()],
+}
+
+/// What becomes of a call.
+pub(super) enum Admission {
+    Pass,
+    Wait(Turn),
+    /// Refused, with the time after which it is worth trying again.
+    Refuse(Duration),
+}
+
+/// Which limit a call has come to. A class's comes first: what it refuses takes nothing from the other classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Class,
+    Stack,
 }
 
 impl Limits {
-    pub(super) fn new(stack: Rate, classes: [Option<Rate>; 3], max_wait: Option<Duration>) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
-            stack: stack.bucket(),
-            classes: classes.map(|rate| rate.map(Rate::bucket)),
-            max_wait,
-            rejected: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
+            settings,
+            epoch: clock::now(),
+            patience: nanos(settings.max_wait),
+            stack: Limit::new(settings.rate),
+            classes: settings.classes.map(|rate| rate.map(Limit::new)),
         }
     }
 
-    /// Takes the tokens of one request, or tells how long until there may be one.
+    pub(super) fn stack(&self) -> &Limit {
+        &self.stack
+    }
+
     #[inline]
-    pub(super) fn take(&self, class: OpClass) -> Result<(), Duration> {
-        if let Some(bucket) = &self.classes[class as usize] {
-            take(bucket)?;
+    pub(super) fn class(&self, class: OpClass) -> Option<&Limit> {
+        self.classes[class as usize].as_ref()
+    }
+
+    /// Now, as the limits reckon it.
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        nanos(clock::now().saturating_duration_since(self.epoch))
+    }
+
+    /// Asks all limits of this class for a cell.
+    #[inline]
+    pub(super) fn admit(self: &Arc<Self>, class: OpClass) -> Admission {
+        let now = self.now();
+        if let Some(limit) = self.class(class) {
+            return self.admit_class(class, limit, now);
         }
-        if class == OpClass::Control { Ok(()) } else { take(&self.stack) }
+        match self.stack.enter(now, self.patience) {
+            Verdict::Pass => Admission::Pass,
+            verdict => self.not_yet(class, Stage::Stack, verdict, now),
+        }
     }
 
-    /// A request is refused; its next token comes after `wait`.
-    pub(super) fn refuse(&self, wait: Duration) -> CacheError {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
-        CacheError::rejection(ErrorKind::RateLimited, Some(wait))
+    fn admit_class(self: &Arc<Self>, class: OpClass, limit: &Limit, now: u64) -> Admission {
+        // A look at the stack's limit first: a class's cell is not spent on what will be refused anyway. Only when
+        // another thread takes the last one in between is a cell lost.
+        let stack_wait = self.stack.forecast(self.stack.waiting(), now);
+        if stack_wait > self.patience {
+            self.stack.count_rejected();
+            return Admission::Refuse(Duration::from_nanos(stack_wait));
+        }
+        match limit.enter(now, self.patience) {
+            Verdict::Pass => match self.stack.enter(now, self.patience) {
+                Verdict::Pass => Admission::Pass,
+                verdict => self.not_yet(class, Stage::Stack, verdict, now),
+            },
+            verdict => self.not_yet(class, Stage::Class, verdict, now),
+        }
     }
 
-    pub(super) fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_waiting(&self, waits: bool) {
-        if waits {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+    #[cold]
+    fn not_yet(self: &Arc<Self>, class: OpClass, stage: Stage, verdict: Verdict, now: u64) -> Admission {
+        match verdict {
+            Verdict::Pass => Admission::Pass,
+            Verdict::Refuse(wait) => Admission::Refuse(Duration::from_nanos(wait)),
+            Verdict::Wait(due) => Admission::Wait(Turn {
+                limits: Arc::clone(self),
+                class,
+                stage: Some(stage),
+                since: now,
+                due,
+                deadline: now + self.patience,
+            }),
         }
     }
 }
 
-#[inline]
-fn take(bucket: &Bucket) -> Result<(), Duration> {
-    bucket.check().map_err(|not_until| not_until.wait_time_from(StackClock.now()))
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min(LONGEST)
+}
+
+/// A place in the line before a limit. It holds no cell: dropping it only leaves the line.
+#[derive(Debug)]
+pub(super) struct Turn {
+    limits: Arc<Limits>,
+    class: OpClass,
+    /// `None` once there is nothing left to wait for.
+    stage: Option<Stage>,
+    /// When it came to this stage.
+    since: u64,
+    /// When a cell is expected.
+    due: u64,
+    /// The latest moment at which it is worth while.
+    deadline: u64,
+}
+
+/// How a wait goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Pass,
+    /// There is a new time to wait for: [`Turn::due`].
+    Again,
+    Refuse(Duration),
+}
+
+impl Turn {
+    /// When to [`advance`](Self::advance).
+    pub(super) fn due(&self) -> Instant {
+        self.limits.epoch + Duration::from_nanos(self.due)
+    }
+
+    /// Takes the cell that was due, and goes on to the next limit, if there is one.
+    ///
+    /// It must be called when [`due`](Self::due) has passed, which is proof enough: a shared clock reading may be older.
+    pub(super) fn advance(&mut self) -> Progress {
+        let now = self.limits.now().max(self.due);
+        let Some(stage) = self.stage else { return Progress::Pass };
+        let limit = self.limit(stage);
+        if let Err(wait) = limit.take(self.since, now) {
+            // Someone else was faster.
+            if now + wait > self.deadline {
+                limit.count_rejected();
+                return Progress::Refuse(Duration::from_nanos(wait));
+            }
+            self.due = now + wait;
+            return Progress::Again;
+        }
+        limit.leave();
+        self.stage = None;
+        if stage == Stage::Stack {
+            return Progress::Pass;
+        }
+        // Class => Stack
+        match self.limits.stack.enter(now, self.deadline.saturating_sub(now)) {
+            Verdict::Pass => Progress::Pass,
+            Verdict::Refuse(wait) => Progress::Refuse(Duration::from_nanos(wait)),
+            Verdict::Wait(due) => {
+                (self.stage, self.since, self.due) = (Some(Stage::Stack), now, due);
+                Progress::Again
+            }
+        }
+    }
+
+    fn limit(&self, stage: Stage) -> &Limit {
+        match stage {
+            Stage::Class => self.limits.class(self.class).unwrap_or(&self.limits.stack),
+            Stage::Stack => &self.limits.stack,
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(stage) = self.stage {
+            self.limit(stage).leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    // Threads that look at a limit in the same moment both come to the same cell.
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_the_cell_gone_waits_on_within_the_deadline() {
+        let interval = Duration::from_millis(100);
+        let limits = Arc::new(Limits::new(Settings {
+            rate: Rate::every(interval),
+            classes: [None; OpClass::ALL.len()],
+            max_wait: interval * 2,
+        }));
+        assert!(matches!(limits.admit(OpClass::Read), Admission::Pass));
+        let Admission::Wait(mut turn) = limits.admit(OpClass::Read) else { panic!("one cell, two calls") };
+        for _ in 0..2 {
+            advance(interval).await;
+            assert_eq!(limits.stack.take(limits.now(), limits.now()), Ok(()));
+            let progress = turn.advance();
+            if limits.now() < turn.deadline {
+                assert_eq!(progress, Progress::Again);
+                assert_eq!(turn.due() - clock::now(), interval);
+            } else {
+                assert_eq!(progress, Progress::Refuse(interval));
+            }
+        }
+        drop(turn);
+        assert_eq!((limits.stack.waiting(), limits.stack.rejected()), (0, 1));
+    }
 }

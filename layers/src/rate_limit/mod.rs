@@ -1,52 +1,82 @@
-//! Lets only so many requests through per time, over [`governor`](https://docs.rs/governor).
+//! At most so many operations in a time.
 //!
-//! The algorithm is GCRA (generic cell rate algorithm, ITU-T I.371): a token bucket kept in one atomic number. Tokens come
-//! evenly, one every `period / count`, and up to [`burst`](RateLimitLayer::burst) of them can be taken at once.
+//! A rate limit keeps a burst of work, or a loop that has gone wild, from taking all of a store that others share.
+//! [`RateLimit`] lets operations through at a [`Rate`], and refuses what is beyond with
+//! [`ErrorKind::RateLimited`](cachex_core::ErrorKind::RateLimited), which says after what time to try again
+//! ([`CacheError::retry_after`](cachex_core::CacheError::retry_after)); or has it wait for its turn, up to a limit.
 //!
-//! A request that finds no token is refused at once with [`RateLimited`](cachex_core::ErrorKind::RateLimited) and told when
-//! to come back; or, with [`wait`](RateLimitLayer::wait), it waits as long as the next token comes before its deadline, and
-//! is refused at once where it does not.
+//! # What happens to a call
 //!
-//! # What is counted
+//! 1. If its class has a limit of its own, that is asked first, then the limit of the whole stack. Each operation takes one
+//!    cell of each, however many keys it names.
+//! 2. If there is a cell, it runs.
+//! 3. Else it is refused at once, or, with [`wait`](RateLimitLayer::wait), when its turn would come too late. When not,
+//!    it waits for its turn.
 //!
-//! A request is one token, whatever it carries: a read of a hundred keys is one request. Reads and writes are limited;
-//! control requests (locks and their release, invalidation messages, ping, close) are not, unless a
-//! [limit of their own](RateLimitLayer::class) is set: refusing to release a lock relieves nobody.
+//! Those who wait take their turns in the order in which they came, as exactly as timers go. A call that waits holds
+//! nothing: dropped, it takes nothing from the limit, and one that is never polled holds nobody up. When two limits
+//! apply and the second refuses, the cell of the first is lost: the class's, never the stack's. This happens only to
+//! calls that meet a second limit which filled up since they were let past the first; a stack's limit that is already
+//! exhausted costs a class nothing.
 //!
-//! A class with a limit of its own takes a token there first, and one from the stack's limit after. When the second is
-//! refused the first is spent: it errs to the strict side, within the class.
+//! [`Unlock`](cachex_core::Op::Unlock), [`ExtendLock`](cachex_core::Op::ExtendLock), [`Ping`](cachex_core::Op::Ping) and
+//! [`Close`](cachex_core::Op::Close) pass without being counted: refusing them does more harm than letting them through,
+//! see [`Op::is_sheddable`](cachex_core::Op::is_sheddable).
+//!
+//! The algorithm is GCRA, the generic cell rate algorithm, by the `governor` crate. Time is tokio's.
 //!
 //! # Where it belongs
 //!
+//! Beneath the near cache and the coalescer, whose hits cost the store nothing, and above everything that works for the
+//! store: what is refused took no permit of the bulkhead, and was neither encoded nor tried.
+//!
 //! ```text
-//! trace -> metrics -> rate limit -> bulkhead -> …    right: refused before anything is spent, and the refusal is seen
-//! bulkhead -> rate limit (waiting) -> …              those who wait for a token hold places that others could use
-//! retry -> rate limit -> …                           refusals are retried against the limit that refused them
+//! right   near, rate limit, bulkhead, serialize, retry, breaker, timeout, store
+//! wrong   rate limit, near, …           hits in memory are counted as if the server had served them
+//! wrong   bulkhead, rate limit, …       calls hold permits while they wait for their turn
+//! wrong   retry, rate limit, …          refusals are tried again; to limit attempts, say so with a second layer
 //! ```
+//!
+//! # Example
 //!
 //! ```
 //! use cachex_core::testing::Leaf;
-//! use cachex_core::{CacheRequest, ErrorKind, Key};
+//! use cachex_core::{CacheRequest, ErrorKind, Key, OpClass};
 //! use cachex_layers::RateLimitLayer;
-//! use tower::{Layer, ServiceExt};
+//! use cachex_layers::rate_limit::Rate;
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> Result<(), cachex_core::CacheError> {
-//! let stack = RateLimitLayer::per_second(100).burst(1).layer(Leaf::<String>::new());
-//! stack.clone().oneshot(CacheRequest::get(Key::new("a")?)).await?;
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let limit = RateLimitLayer::per_second(20_000).class(OpClass::Write, Rate::per_second(100).burst(2));
+//! let handle = limit.handle();
+//! let stack = ServiceBuilder::new().layer(limit).service(Leaf::<String>::new());
 //!
-//! let error = stack.oneshot(CacheRequest::get(Key::new("b")?)).await.unwrap_err();
-//! assert_eq!(error.kind(), ErrorKind::RateLimited);
-//! assert!(error.retry_after().is_some());
-//! # Ok(())
-//! # }
+//! let write = || stack.clone().oneshot(CacheRequest::delete(Key::new("country:FR").expect("valid")));
+//! write().await?;
+//! write().await?;
+//! let refused = write().await.expect_err("two writes at once");
+//! assert_eq!(refused.kind(), ErrorKind::RateLimited);
+//! assert!(refused.retry_after() >= Some(std::time::Duration::from_millis(10)));
+//!
+//! assert_eq!(handle.class(OpClass::Write).map(|writes| writes.rejected), Some(1));
+//! # Ok::<(), cachex_core::CacheError>(()) }).unwrap();
 //! ```
+//!
+//! # Cost
+//!
+//! The shared clock reading and one atomic read-modify-write per limit, on a call that passes. No lock and no
+//! allocation; a timer only for a call that waits.
 
 mod future;
+mod handle;
 mod layer;
+mod limit;
 mod limits;
+mod rate;
 mod service;
 
 pub use future::ResponseFuture;
-pub use layer::{RateLimitHandle, RateLimitLayer};
+pub use handle::{LimitState, RateLimitHandle};
+pub use layer::RateLimitLayer;
+pub use rate::Rate;
 pub use service::RateLimit;

@@ -1,16 +1,18 @@
-use std::mem;
+//! The service.
+
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, OpClass, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
-use super::limits::Limits;
+use super::handle::RateLimitHandle;
+use super::limits::{Admission, Limits};
 
-/// The middleware of a [`RateLimitLayer`](super::RateLimitLayer).
-#[derive(Clone, Debug)]
+/// Lets at most so many operations in a time through to `S`: see the [module](super).
+#[derive(Clone)]
 pub struct RateLimit<S> {
     inner: S,
     limits: Arc<Limits>,
@@ -21,7 +23,23 @@ impl<S> RateLimit<S> {
         Self { inner, limits }
     }
 
+    /// A view of the limits while they are in use.
+    #[must_use]
+    pub fn handle(&self) -> RateLimitHandle {
+        RateLimitHandle::new(Arc::clone(&self.limits))
+    }
+
     service_accessors!(S);
+
+    /// The instance that was readied, for the call that waits. The clone that is left in its stead is readied anew.
+    #[cold]
+    fn take_readied(&mut self) -> S
+    where
+        S: Clone,
+    {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
+    }
 }
 
 impl<V, S> Service<CacheRequest<V>> for RateLimit<S>
@@ -37,43 +55,27 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
-    fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
-        let class = request.class();
-        match self.limits.take(class) {
-            Ok(()) => ResponseFuture::admitted(self.inner.call(request)),
-            Err(wait) => self.wait_or_refuse(request, class, wait),
+    // The caller keeps the future where it awaits it. Inlined there, only the fields of the state it is in are written;
+    // returned from a function, the whole of it would be copied, which costs more than the decision.
+    #[inline(always)]
+    fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
+        let op = request.op();
+        if !op.is_sheddable() {
+            return ResponseFuture::running(self.inner.call(request));
+        }
+        match self.limits.admit(op.class()) {
+            Admission::Pass => ResponseFuture::running(self.inner.call(request)),
+            Admission::Wait(turn) => ResponseFuture::waiting(turn, self.take_readied(), request),
+            Admission::Refuse(wait) => {
+                ResponseFuture::rejected(CacheError::rejection(ErrorKind::RateLimited, Some(wait)))
+            }
         }
     }
 }
 
-impl<S: Clone> RateLimit<S> {
-    #[cold]
-    fn wait_or_refuse<V>(
-        &mut self,
-        request: CacheRequest<V>,
-        class: OpClass,
-        wait: Duration,
-    ) -> ResponseFuture<V, S>
-    where
-        S: Service<CacheRequest<V>>,
-    {
-        match self.limits.max_wait {
-            Some(max_wait) if wait <= max_wait => {
-                let now = clock::now();
-                // The instance that was readied goes along to be called later; an unreadied clone stays.
-                let unready = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, unready);
-                ResponseFuture::waiting(
-                    ready,
-                    request,
-                    class,
-                    Arc::clone(&self.limits),
-                    now + wait,
-                    now + max_wait,
-                )
-            }
-            _ => ResponseFuture::refused(self.limits.refuse(wait)),
-        }
+impl<S: fmt::Debug> fmt::Debug for RateLimit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("RateLimit");
+        self.limits.settings.debug(&mut out).field("inner", &self.inner).finish()
     }
 }

@@ -113,6 +113,9 @@ fn the_log_tells_of_a_change() {
         }
     }
 
+    // While there is only one subscriber, tracing asks the thread that first comes by an event whether it is wanted, and
+    // remembers the answer for all. Other tests' threads have no subscriber; with a second one, all are asked.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();

@@ -5,13 +5,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, Effect, clock};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
+use super::layer::Past;
 use super::service::Shared;
+
+/// A wait too long for the clock to hold.
+const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365);
 
 pin_project! {
     /// The answer to one request, after as many attempts as it took.
@@ -29,9 +34,7 @@ pin_project! {
         state: State<S, S::Future>,
         request: CacheRequest<V>,
         shared: Arc<Shared<S>>,
-        attempts: u32,
-        // Read only where time is limited: a reading is dear.
-        started: Option<Instant>,
+        past: Past,
     }
 }
 
@@ -48,7 +51,8 @@ impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
     #[inline]
     pub(super) fn new(first: S::Future, request: CacheRequest<V>, shared: Arc<Shared<S>>) -> Self {
         let started = shared.policy.max_elapsed.map(|_| clock::now());
-        Self { state: State::Attempt { attempt: first }, request, shared, attempts: 1, started }
+        let past = Past { attempts: 1, in_doubt: false, started };
+        Self { state: State::Attempt { attempt: first }, request, shared, past }
     }
 }
 
@@ -68,11 +72,13 @@ where
                     Ok(response) => return Poll::Ready(Ok(response)),
                     Err(error) => {
                         let Shared { policy, state, .. } = &**this.shared;
-                        let is_idempotent = this.request.is_idempotent();
-                        let delay =
-                            policy.next(state, error, is_idempotent, *this.attempts, *this.started)?;
+                        let in_doubt = error.effect() == Effect::Unknown;
+                        let delay = policy.next(state, error, this.request.is_idempotent(), *this.past)?;
+                        this.past.in_doubt |= in_doubt;
                         // A new reading of the clock: the attempt may have taken all of this poll's time.
-                        this.state.set(State::Backoff { sleep: sleep_until(clock::fresh() + delay) });
+                        let now = clock::fresh();
+                        let until = now.checked_add(delay).unwrap_or(now + FAR_FUTURE);
+                        this.state.set(State::Backoff { sleep: sleep_until(until) });
                     }
                 },
                 // Backoff => Readying
@@ -82,9 +88,11 @@ where
                 }
                 // Readying => Attempt, or done: an error of readiness is terminal.
                 StateProj::Readying { service } => {
-                    ready!(service.poll_ready(cx))?;
-                    *this.attempts += 1;
-                    crate::observed::attempt(*this.attempts);
+                    if let Err(error) = ready!(service.poll_ready(cx)) {
+                        return Poll::Ready(Err(this.past.settle(error).exhausted(this.past.attempts)));
+                    }
+                    this.past.attempts += 1;
+                    crate::observed::attempt(this.past.attempts);
                     let attempt = service.call(this.request.clone());
                     this.state.set(State::Attempt { attempt });
                 }
@@ -95,6 +103,6 @@ where
 
 impl<V, S: Service<CacheRequest<V>>> fmt::Debug for ResponseFuture<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("attempts", &self.attempts).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("attempts", &self.past.attempts).finish_non_exhaustive()
     }
 }

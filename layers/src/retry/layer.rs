@@ -19,7 +19,7 @@ use super::service::Retry;
 /// | [`max_backoff`](Self::max_backoff) | 1 s |
 /// | [`max_elapsed`](Self::max_elapsed) | none |
 /// | [`budget`](Self::budget) | 0.2 retries per request, 100 saved at most, 10 per second free |
-/// | [`jitter_seed`](Self::jitter_seed) | random |
+/// | [`no_jitter`](Self::no_jitter), [`jitter_seed`](Self::jitter_seed) | full jitter, random |
 ///
 /// All services that one layer value (or a clone of it) makes share its budget and counters. A setter makes them anew: set
 /// first, then hand out.
@@ -36,7 +36,29 @@ pub(super) struct Policy {
     pub(super) attempts: u32,
     base: Duration,
     max_backoff: Duration,
+    jitter: bool,
     pub(super) max_elapsed: Option<Duration>,
+}
+
+/// What has become of a request so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// How many attempts were made.
+    pub(super) attempts: u32,
+    /// Whether an attempt before the last one may have taken effect.
+    pub(super) in_doubt: bool,
+    /// When the first began; known only where time is limited: a reading is dear.
+    pub(super) started: Option<Instant>,
+}
+
+impl Past {
+    /// The last error as that of the whole request: it had no effect only if no attempt had any, and after more than one
+    /// attempt nobody else is to try.
+    pub(super) fn settle(self, error: CacheError) -> CacheError {
+        let in_doubt = self.in_doubt && error.effect() == Effect::None;
+        let error = if in_doubt { error.with_effect(Effect::Unknown) } else { error };
+        if self.attempts > 1 { error.exhausted(self.attempts) } else { error }
+    }
 }
 
 /// What the services of one layer share.
@@ -74,25 +96,25 @@ impl Policy {
         state: &State,
         error: CacheError,
         is_idempotent: bool,
-        attempts: u32,
-        started: Option<Instant>,
+        past: Past,
     ) -> Result<Duration, CacheError> {
         let least = match error.retry() {
-            Advice::Never => return Err(error),
+            Advice::Never => return Err(past.settle(error)),
             Advice::Now => Duration::ZERO,
             Advice::After(delay) => delay,
         };
         if !is_idempotent && error.effect() == Effect::Unknown {
-            return Err(error);
+            return Err(past.settle(error));
         }
-        let delay = least.max(self.backoff(attempts).mul_f64(state.random()));
-        let too_late = self
-            .max_elapsed
-            .zip(started)
-            .is_some_and(|(limit, started)| clock::now().saturating_duration_since(started) + delay > limit);
-        if attempts >= self.attempts || least > self.max_backoff || too_late || !state.budget.withdraw() {
+        let bound = self.backoff(past.attempts);
+        let delay = least.max(if self.jitter { bound.mul_f64(state.random()) } else { bound });
+        let too_late = self.max_elapsed.zip(past.started).is_some_and(|(limit, started)| {
+            clock::now().saturating_duration_since(started).saturating_add(delay) > limit
+        });
+        if past.attempts >= self.attempts || least > self.max_backoff || too_late || !state.budget.withdraw()
+        {
             state.exhausted.fetch_add(1, Ordering::Relaxed);
-            return Err(error.exhausted(attempts));
+            return Err(past.settle(error).exhausted(past.attempts));
         }
         state.retries.fetch_add(1, Ordering::Relaxed);
         Ok(delay)
@@ -112,6 +134,7 @@ impl Default for RetryLayer {
             attempts: 3,
             base: Duration::from_millis(10),
             max_backoff: Duration::from_secs(1),
+            jitter: true,
             max_elapsed: None,
         };
         Self { policy, earned, seed: None, state: State::new(earned, None) }
@@ -160,6 +183,13 @@ impl RetryLayer {
         self.renewed()
     }
 
+    /// Waits for the whole backoff, without jitter. Many clients that fail together then come back together.
+    #[must_use]
+    pub fn no_jitter(mut self) -> Self {
+        self.policy.jitter = false;
+        self.renewed()
+    }
+
     /// Draws the jitter from a generator with this seed, so that a test can repeat it.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> Self {
@@ -195,6 +225,7 @@ impl fmt::Debug for RetryLayer {
             .field("attempts", &self.policy.attempts)
             .field("base", &self.policy.base)
             .field("max_backoff", &self.policy.max_backoff)
+            .field("jitter", &self.policy.jitter)
             .field("max_elapsed", &self.policy.max_elapsed)
             .field("budget_per_request", &per_request)
             .field("budget_max_saved", &max_saved)

@@ -9,7 +9,9 @@
 //! 4. the budget has a retry left.
 //!
 //! When the third or fourth fails, the error is marked as [exhausted](cachex_core::CacheError::exhausted), so that a retry
-//! further out does not multiply the attempts.
+//! further out does not multiply the attempts; so is every error that ends more than one attempt. Its
+//! [effect](cachex_core::CacheError::effect) is that of all attempts together: a breaker that refuses the second one does not
+//! undo what the first may have done.
 //!
 //! # Backoff
 //!

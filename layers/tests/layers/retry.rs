@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cachex_core::testing::{Leaf, Outcome};
+use cachex_core::testing::{Leaf, Outcome, Readiness};
 use cachex_core::{
     CacheError, CacheRequest, CacheResponse, Condition, Effect, ErrorKind, Key, Retry, Set, Ttl,
 };
@@ -196,4 +196,75 @@ async fn layers_made_from_one_share_a_budget_and_changed_ones_do_not() {
     send(&same.clone(), &leaf, CacheRequest::get(key())).await.unwrap_err();
     assert_eq!((layer.handle().retries(), other.handle().retries()), (2, 0));
     assert!(format!("{other:?}").contains("attempts: 5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
+    let leaf = Leaf::<u64>::new();
+    leaf.push(Outcome::err(CacheError::new(ErrorKind::Timeout, "no answer")));
+    leaf.push(Outcome::err(CacheError::rejection(ErrorKind::CircuitOpen, None)));
+    let set = CacheRequest::set(key(), 1u64, Ttl::Never);
+    let error = send(&RetryLayer::default(), &leaf, set).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect(), error.attempts(), error.retry()),
+        (ErrorKind::CircuitOpen, Effect::Unknown, Some(2), Retry::Never)
+    );
+
+    leaf.push(Outcome::err(reset().with_effect(Effect::None)));
+    leaf.push(Outcome::err(CacheError::rejection(ErrorKind::CircuitOpen, None)));
+    let error = send(&RetryLayer::default(), &leaf, CacheRequest::get(key())).await.unwrap_err();
+    assert_eq!((error.effect(), error.attempts()), (Effect::None, Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_attempt_waits_for_readiness_and_fails_with_it() {
+    let leaf = Leaf::<u64>::new();
+    leaf.push(Outcome::err(reset()));
+    leaf.push_readiness(Readiness::now());
+    leaf.push_readiness(Readiness::now().after(Duration::from_secs(1)));
+    let (layer, start) = (RetryLayer::default().base(Duration::ZERO), Instant::now());
+    send(&layer, &leaf, CacheRequest::get(key())).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!((leaf.calls(), leaf.violations()), (2, 0));
+
+    leaf.push(Outcome::err(reset()));
+    leaf.push_readiness(Readiness::now());
+    leaf.push_readiness(Readiness::err(CacheError::rejection(ErrorKind::BulkheadFull, None)));
+    let error = send(&layer, &leaf, CacheRequest::get(key())).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect(), error.retry()),
+        (ErrorKind::BulkheadFull, Effect::Unknown, Retry::Never)
+    );
+    assert_eq!(leaf.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_jitter_the_waits_are_exact() {
+    let leaf = failing(reset());
+    let layer = RetryLayer::default()
+        .attempts(5)
+        .base(Duration::from_millis(10))
+        .max_backoff(Duration::from_millis(30))
+        .no_jitter();
+    let start = Instant::now();
+    send(&layer, &leaf, CacheRequest::get(key())).await.unwrap_err();
+    let waited = start.elapsed();
+    // 10 + 20 + 30 + 30; tokio's timer is exact to a millisecond, upwards.
+    assert!(waited >= Duration::from_millis(90) && waited <= Duration::from_millis(94), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_all_clocks_is_no_panic() {
+    let leaf = Leaf::<u64>::new();
+    leaf.answer_with(|_, _| {
+        Outcome::err(reset().with_retry(Retry::After(Duration::MAX))).after(Duration::from_millis(1))
+    });
+    let layer = RetryLayer::default().max_elapsed(Duration::from_secs(1));
+    let error = send(&layer, &leaf, CacheRequest::get(key())).await.unwrap_err();
+    assert_eq!((leaf.calls(), error.attempts()), (1, Some(1)));
+
+    let patient = RetryLayer::default().max_backoff(Duration::MAX);
+    let call = send(&patient, &leaf, CacheRequest::get(key()));
+    tokio::time::timeout(Duration::from_secs(3600), call).await.unwrap_err();
+    assert_eq!(leaf.calls(), 2);
 }

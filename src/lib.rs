@@ -4,6 +4,8 @@
 pub mod cache;
 pub mod keys;
 pub mod patterns;
+#[cfg(feature = "recommended")]
+pub mod preset;
 pub mod store;
 
 pub use cache::Cache;

@@ -33,23 +33,33 @@ pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
 
+#[cfg(feature = "adapt")]
+pub use adapt::{Adapt, AdaptLayer};
 #[cfg(feature = "bulkhead")]
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, CompartmentState};
 #[cfg(feature = "circuit-breaker")]
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
 #[cfg(feature = "encrypt")]
 pub use encrypt::{Encrypt, EncryptLayer, EncryptionKey, KeyId, KeyRing};
-#[cfg(feature = "serialize")]
-pub use serialize::{Serialize, SerializeLayer};
-#[cfg(feature = "timeout")]
-pub use timeout::{Timeout, TimeoutLayer};
+#[cfg(any(feature = "serialize", feature = "encrypt"))]
+pub use envelope::Unreadable;
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer, describe_metrics};
-#[cfg(feature = "trace")]
-pub use trace::{Trace, TraceLayer};
-#[cfg(feature = "adapt")]
-pub use adapt::{Adapt, AdaptLayer};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{LimitState, Rate, RateLimit, RateLimitHandle, RateLimitLayer};
 #[cfg(feature = "retry")]
 pub use retry::{Retry, RetryHandle, RetryLayer};
+#[cfg(feature = "bincode")]
+pub use serialize::Bincode;
+#[cfg(feature = "json")]
+pub use serialize::Json;
+#[cfg(feature = "message-pack")]
+pub use serialize::MessagePack;
+#[cfg(feature = "postcard")]
+pub use serialize::Postcard;
+#[cfg(feature = "serialize")]
+pub use serialize::{Serialize, SerializeLayer};
+#[cfg(feature = "timeout")]
+pub use timeout::{Timeout, TimeoutLayer};
+#[cfg(feature = "trace")]
+pub use trace::{Trace, TraceLayer};

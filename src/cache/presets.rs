@@ -21,7 +21,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     }
 }
 
-#[cfg(any())]
+#[cfg(all(feature = "redis", feature = "recommended", feature = "bincode"))]
 mod redis {
     use cachex_core::{CacheError, Codec};
     use cachex_layers::Bincode;

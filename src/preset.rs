@@ -1,0 +1,163 @@
+//! Recommended stacks in one line.
+//!
+//! Presets are nothing but the layers of [`cachex_layers`] in the recommended order with settings that are safe for
+//! production. When a service needs another order or another layer, write the `ServiceBuilder` chain out: the types are
+//! the same.
+
+use std::time::Duration;
+
+use cachex_core::OpClass;
+use cachex_layers::{
+    Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, Metrics, MetricsLayer, RateLimit,
+    RateLimitLayer, Retry, RetryLayer, Timeout, TimeoutLayer, Trace, TraceLayer,
+};
+use tower_layer::Layer;
+
+/// Retry, outside the circuit breaker, outside the timeout of one attempt.
+pub type Resilient<S> = Retry<CircuitBreaker<Timeout<S>>>;
+
+/// Trace, metrics, rate limit, bulkhead: what stands before the codecs.
+pub type Admitted<S> = Trace<Metrics<RateLimit<Bulkhead<S>>>>;
+
+/// All seven layers that do not look at values, around any store.
+pub type Guarded<S> = Admitted<Resilient<S>>;
+
+/// The recommended stack over a store of bytes: [`Guarded`], with a serialize layer between bulkhead and retry.
+#[cfg(feature = "serialize")]
+pub type Typed<S, C> = Admitted<cachex_layers::Serialize<Resilient<S>, C>>;
+
+/// The recommended stack over a store of sealed bytes: [`Typed`], with an encrypt layer beneath the serialize layer.
+#[cfg(all(feature = "serialize", feature = "encrypt"))]
+pub type SealedTyped<S, C> = Admitted<cachex_layers::Serialize<cachex_layers::Encrypt<Resilient<S>>, C>>;
+
+/// The settings of a recommended stack.
+///
+/// | setting | default |
+/// |---|---|
+/// | [`rate_limit`](Self::rate_limit) | 50,000 requests per second |
+/// | [`max_concurrent`](Self::max_concurrent) | 1,024 requests at a time, reads and writes each |
+/// | [`timeout`](Self::timeout) | 250 ms per attempt |
+/// | [`redact_keys`](Self::redact_keys) | off |
+/// | [`retry`](Self::retry), [`circuit_breaker`](Self::circuit_breaker) | those layers' own defaults |
+///
+/// ```
+/// use cachex::{Cache, preset::Recommended, store::memory::MemoryStore};
+///
+/// let stack = Recommended::new().rate_limit(5_000).guard(MemoryStore::new(10_000));
+/// let users: Cache<String, _> = Cache::new(stack);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recommended {
+    rate_limit: u32,
+    max_concurrent: u32,
+    timeout: Duration,
+    redact_keys: bool,
+    retry: RetryLayer,
+    circuit_breaker: CircuitBreakerLayer,
+}
+
+impl Default for Recommended {
+    fn default() -> Self {
+        Self {
+            rate_limit: 50_000,
+            max_concurrent: 1_024,
+            timeout: Duration::from_millis(250),
+            redact_keys: false,
+            retry: RetryLayer::default(),
+            circuit_breaker: CircuitBreakerLayer::default(),
+        }
+    }
+}
+
+impl Recommended {
+    /// The default settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many requests per second pass. At least 1.
+    #[must_use]
+    pub fn rate_limit(mut self, per_second: u32) -> Self {
+        self.rate_limit = per_second.max(1);
+        self
+    }
+
+    /// How many reads, and how many writes, are under way at a time. At least 1.
+    #[must_use]
+    pub fn max_concurrent(mut self, requests: u32) -> Self {
+        self.max_concurrent = requests.max(1);
+        self
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub fn timeout(mut self, per_attempt: Duration) -> Self {
+        self.timeout = per_attempt;
+        self
+    }
+
+    /// Whether traces and logs show a hash in place of every key.
+    #[must_use]
+    pub fn redact_keys(mut self, redact: bool) -> Self {
+        self.redact_keys = redact;
+        self
+    }
+
+    /// The retry layer to use.
+    #[must_use]
+    pub fn retry(mut self, layer: RetryLayer) -> Self {
+        self.retry = layer;
+        self
+    }
+
+    /// The circuit breaker layer to use. Keep its handle to read, or change, the breaker's state. Every stack built with
+    /// these settings shares the breaker.
+    #[must_use]
+    pub fn circuit_breaker(mut self, layer: CircuitBreakerLayer) -> Self {
+        self.circuit_breaker = layer;
+        self
+    }
+
+    /// The recommended stack over a store that holds values as they are: no codec.
+    pub fn guard<S>(&self, store: S) -> Guarded<S>
+    where
+        S: Clone,
+    {
+        self.admit(self.make_resilient(store))
+    }
+
+    /// The recommended stack over a store of bytes.
+    #[cfg(feature = "serialize")]
+    pub fn typed<S, C>(&self, codec: C, store: S) -> Typed<S, C>
+    where
+        S: Clone,
+        C: Clone,
+    {
+        let stack = self.make_resilient(store);
+        self.admit(cachex_layers::SerializeLayer::new(codec).layer(stack))
+    }
+
+    /// The recommended stack over a store of sealed bytes.
+    #[cfg(all(feature = "serialize", feature = "encrypt"))]
+    pub fn sealed<S, C>(&self, codec: C, keys: cachex_layers::KeyRing, store: S) -> SealedTyped<S, C>
+    where
+        S: Clone,
+        C: Clone,
+    {
+        let stack = cachex_layers::EncryptLayer::new(keys).layer(self.make_resilient(store));
+        self.admit(cachex_layers::SerializeLayer::new(codec).layer(stack))
+    }
+
+    fn make_resilient<S: Clone>(&self, store: S) -> Resilient<S> {
+        // Taking part in coordination is worth more patience than a read that a loader can replace.
+        let timeout = TimeoutLayer::new(self.timeout).class(OpClass::Control, self.timeout * 4);
+        self.retry.layer(self.circuit_breaker.layer(timeout.layer(store)))
+    }
+
+    fn admit<S>(&self, stack: S) -> Admitted<S> {
+        let stack = BulkheadLayer::new(self.max_concurrent).layer(stack);
+        let stack = RateLimitLayer::per_second(self.rate_limit).layer(stack);
+        TraceLayer::new().redact_keys(self.redact_keys).layer(MetricsLayer::new().layer(stack))
+    }
+}

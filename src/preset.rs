@@ -38,7 +38,8 @@ pub type SealedTyped<S, C> = Admitted<cachex_layers::Serialize<cachex_layers::En
 /// | [`max_concurrent`](Self::max_concurrent) | 1,024 requests at a time, reads and writes each |
 /// | [`timeout`](Self::timeout) | 250 ms per attempt |
 /// | [`redact_keys`](Self::redact_keys) | off |
-/// | [`retry`](Self::retry), [`circuit_breaker`](Self::circuit_breaker) | those layers' own defaults |
+/// | [`retry`](Self::retry) | that layer's own defaults |
+/// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, and it opens after 20 failures in a row |
 ///
 /// ```
 /// use cachex::{Cache, preset::Recommended, store::memory::MemoryStore};
@@ -64,7 +65,8 @@ impl Default for Recommended {
             timeout: Duration::from_millis(250),
             redact_keys: false,
             retry: RetryLayer::default(),
-            circuit_breaker: CircuitBreakerLayer::default(),
+            // In a time window a total outage needs half a window to show; a run of failures shows it at once.
+            circuit_breaker: CircuitBreakerLayer::default().consecutive_failures(20),
         }
     }
 }

@@ -218,7 +218,7 @@ fn leaf() -> Group {
         contenders: vec![
             contender("ready leaf", None, drive(ReadyLeaf)),
             contender("trace (no subscriber)", None, over(TraceLayer::new())),
-            contender("metrics (prometheus)", None, over(MetricsLayer::new())),
+            contender("metrics", None, over(MetricsLayer::new())),
             contender("rate limit", None, over(RateLimitLayer::per_second(u32::MAX))),
             contender(
                 "bulkhead",
@@ -258,7 +258,7 @@ fn layers_over_memory(runtime: &Runtime) -> Group {
         contenders: vec![
             contender("MemoryStore", over(&nodes, store())),
             contender("trace (no subscriber)", over(&nodes, TraceLayer::new().layer(store()))),
-            contender("metrics (prometheus)", over(&nodes, MetricsLayer::new().layer(store()))),
+            contender("metrics", over(&nodes, MetricsLayer::new().layer(store()))),
             contender("rate limit", over(&nodes, RateLimitLayer::per_second(u32::MAX).layer(store()))),
             contender("bulkhead", over(&nodes, BulkheadLayer::new(1_024).layer(store()))),
             contender("retry", over(&nodes, RetryLayer::default().layer(store()))),

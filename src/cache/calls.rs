@@ -59,7 +59,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         // A plain write is stored or fails: nothing is left to tell.
         let Cache { service, flights } = self.cache;
-        Answer::new(service, self.set.map(CacheRequest::Set), |response, _| {
+        Answer::new(service, self.set.map(CacheRequest::from), |response, _| {
             response.into_applied(Op::Set).map(|_| ())
         })
         .superseding(flights)
@@ -76,7 +76,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let SetCall { cache: Cache { service, flights }, set } = self.0;
-        Answer::new(service, set.map(CacheRequest::Set), |response, _| response.into_applied(Op::Set))
+        Answer::new(service, set.map(CacheRequest::from), |response, _| response.into_applied(Op::Set))
             .superseding(flights)
     }
 }

@@ -47,7 +47,8 @@ fn slug(heading: &str) -> String {
 fn problems(folder: &Path, table: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
-        let cells: Vec<&str> = row.trim().trim_start_matches('|').trim_end_matches('|').split('|').map(str::trim).collect();
+        let cells: Vec<&str> =
+            row.trim().trim_start_matches('|').trim_end_matches('|').split('|').map(str::trim).collect();
         let [promise, state, evidence @ ..] = cells.as_slice() else {
             problems.push(format!("not a row: {row}"));
             continue;

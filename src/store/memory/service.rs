@@ -89,11 +89,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 let entries = keys.as_slice().iter().map(|key| self.read(key));
                 CacheResponse::Many(entries.collect::<Result<_, _>>()?)
             }
-            CacheRequest::Set(Set { key, value, ttl, intent, condition, tags, .. }) => {
+            CacheRequest::Set(request) => {
+                let Set { key, value, ttl, intent, condition, tags, .. } = Arc::unwrap_or_clone(request);
                 let ttl = ttl.validated()?;
                 CacheResponse::Applied(self.set(key, Incoming { value, ttl, intent, condition }, &tags)?)
             }
-            CacheRequest::SetMany(SetMany { entries, ttl, tags, .. }) => {
+            CacheRequest::SetMany(request) => {
+                let SetMany { entries, ttl, tags, .. } = Arc::unwrap_or_clone(request);
                 let ttl = ttl.validated()?;
                 // One that is too large does not keep the others out.
                 let mut result = Ok(CacheResponse::Done);
@@ -111,26 +113,32 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 CacheResponse::Count(keys.as_slice().iter().filter(|key| self.exists(key)).count() as u64)
             }
             CacheRequest::Ttl(ReadTtl { key, .. }) => CacheResponse::Ttl(self.ttl(&key)),
-            CacheRequest::Expire(Expire { key, ttl, .. }) => {
+            CacheRequest::Expire(request) => {
+                let Expire { key, ttl, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Applied(self.expire(key, ttl.validated()?))
             }
-            CacheRequest::Increment(Increment { key, delta, ttl, .. }) => {
+            CacheRequest::Increment(request) => {
+                let Increment { key, delta, ttl, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Integer(self.increment(key, delta, ttl.validated()?)?)
             }
-            CacheRequest::AddTags(AddTags { key, tags, .. }) => {
+            CacheRequest::AddTags(request) => {
+                let AddTags { key, tags, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Applied(self.add_tags(key, &tags)?)
             }
             CacheRequest::InvalidateTags(InvalidateTags { tags, .. }) => {
                 self.invalidate(&tags);
                 CacheResponse::Done
             }
-            CacheRequest::Lock(Lock { key, owner, ttl, .. }) => {
+            CacheRequest::Lock(request) => {
+                let Lock { key, owner, ttl, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Locked(self.locks.acquire(key, owner, checked(ttl)?))
             }
-            CacheRequest::ExtendLock(ExtendLock { key, owner, ttl, .. }) => {
+            CacheRequest::ExtendLock(request) => {
+                let ExtendLock { key, owner, ttl, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Applied(self.locks.extend(&key, owner, checked(ttl)?))
             }
-            CacheRequest::Unlock(Unlock { key, owner, .. }) => {
+            CacheRequest::Unlock(request) => {
+                let Unlock { key, owner, .. } = Arc::unwrap_or_clone(request);
                 CacheResponse::Applied(self.locks.release(&key, owner))
             }
             CacheRequest::Publish(Publish { keys, .. }) => CacheResponse::Count(self.channel.publish(&keys)),

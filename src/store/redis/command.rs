@@ -46,20 +46,20 @@ pub(super) fn plan<P: StoredBytes>(
             [] => Plan::Answer(CacheResponse::Many(Vec::new())),
             keys => Plan::Command(keys_command("MGET", keys), Expected::Values(keys.len())),
         },
-        CacheRequest::Set(set) => self::set(set, default_ttl)?,
-        CacheRequest::SetMany(set) => set_many(set, default_ttl)?,
+        CacheRequest::Set(set) => self::set(&set, default_ttl)?,
+        CacheRequest::SetMany(set) => set_many(&set, default_ttl)?,
         CacheRequest::Delete(delete) => count("UNLINK", delete.keys.as_slice()),
         CacheRequest::Exists(exists) => count("EXISTS", exists.keys.as_slice()),
         CacheRequest::Ttl(ttl) => Plan::Command(keys_command("PTTL", &[ttl.key]), Expected::Ttl),
-        CacheRequest::Expire(expire) => self::expire(expire, default_ttl)?,
-        CacheRequest::Increment(increment) => self::increment(increment, default_ttl)?,
+        CacheRequest::Expire(expire) => self::expire(&expire, default_ttl)?,
+        CacheRequest::Increment(increment) => self::increment(&increment, default_ttl)?,
         CacheRequest::Ping => Plan::Command(redis::cmd("PING"), Expected::Done),
         CacheRequest::Close => Plan::Close,
         _ => return Err(CacheError::unsupported(op, STORE)),
     })
 }
 
-fn set<P: StoredBytes>(set: Set<P>, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
+fn set<P: StoredBytes>(set: &Set<P>, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
     refuse_tags(&set.tags, Op::Set)?;
     let ttl = millis(set.ttl, default_ttl)?;
     let bytes = set.value.as_bytes();
@@ -81,7 +81,7 @@ fn set<P: StoredBytes>(set: Set<P>, default_ttl: Option<Duration>) -> Result<Pla
     Ok(Plan::Command(command, Expected::Stored))
 }
 
-fn set_many<P: StoredBytes>(set: SetMany<P>, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
+fn set_many<P: StoredBytes>(set: &SetMany<P>, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
     refuse_tags(&set.tags, Op::SetMany)?;
     let ttl = millis(set.ttl, default_ttl)?;
     for (_, value) in &*set.entries {
@@ -104,23 +104,23 @@ fn set_many<P: StoredBytes>(set: SetMany<P>, default_ttl: Option<Duration>) -> R
     Ok(Plan::Transaction(transaction(commands), Expected::Done))
 }
 
-fn expire<P>(expire: Expire, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
+fn expire<P>(expire: &Expire, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
     Ok(match millis(expire.ttl, default_ttl)? {
         Some(ttl) => {
-            let mut command = keys_command("PEXPIRE", &[expire.key]);
+            let mut command = keys_command("PEXPIRE", std::slice::from_ref(&expire.key));
             command.arg(ttl);
             Plan::Command(command, Expected::Flag)
         }
         // PERSIST answers 0 for a key that had no expiry just as for one that is not there.
         None => {
-            let keys = [expire.key];
-            let commands = [keys_command("PERSIST", &keys), keys_command("EXISTS", &keys)];
+            let keys = std::slice::from_ref(&expire.key);
+            let commands = [keys_command("PERSIST", keys), keys_command("EXISTS", keys)];
             Plan::Transaction(transaction(commands), Expected::LastFlag)
         }
     })
 }
 
-fn increment<P>(increment: Increment, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
+fn increment<P>(increment: &Increment, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {
     let ttl = millis(increment.ttl, default_ttl)?;
     let mut command = Cmd::with_capacity(3, 32 + increment.key.as_str().len());
     command.arg("INCRBY").arg(increment.key.as_str()).arg(increment.delta);

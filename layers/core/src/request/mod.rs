@@ -24,7 +24,8 @@ use crate::ttl::Ttl;
 /// [`is_idempotent`](Self::is_idempotent). Codecs use [`try_map_values`](Self::try_map_values). Stores match, and answer
 /// what they cannot serve with [`CacheError::unsupported`](crate::CacheError::unsupported).
 ///
-/// A clone is reference counts only, whatever `V` is. `Debug` shows neither keys' text nor values.
+/// It is four words wide, since it is moved through every layer of a stack: reads are held inline, what is larger is behind
+/// a reference count. A clone is reference counts only, whatever `V` is. `Debug` shows neither keys' text nor values.
 #[non_exhaustive]
 pub enum CacheRequest<V> {
     /// Read one value. Answered by `Hit` or `Miss`.
@@ -32,9 +33,9 @@ pub enum CacheRequest<V> {
     /// Read several values. Answered by `Many`, in the order of the keys.
     GetMany(GetMany),
     /// Store one value. Answered by `Applied`: `false` when its condition or fence refused it.
-    Set(Set<V>),
+    Set(Arc<Set<V>>),
     /// Store several values under one lifetime. Answered by `Done`.
-    SetMany(SetMany<V>),
+    SetMany(Arc<SetMany<V>>),
     /// Remove keys. Answered by `Count`: how many there were.
     Delete(Delete),
     /// Count which of these keys exist. Answered by `Count`; a key named twice counts twice.
@@ -42,19 +43,19 @@ pub enum CacheRequest<V> {
     /// Ask how long a key will live. Answered by `Ttl`.
     Ttl(ReadTtl),
     /// Change how long a key will live. Answered by `Applied`: `false` when there is no such key.
-    Expire(Expire),
+    Expire(Arc<Expire>),
     /// Add to a counter. Answered by `Integer`: the value after.
-    Increment(Increment),
+    Increment(Arc<Increment>),
     /// Attach tags to a key. Answered by `Applied`: `false` when there is no such key.
-    AddTags(AddTags),
+    AddTags(Arc<AddTags>),
     /// Invalidate every entry that carries one of these tags. Answered by `Done`.
     InvalidateTags(InvalidateTags),
     /// Take a lock. Answered by `Locked`: `None` when someone else holds it.
-    Lock(Lock),
+    Lock(Arc<Lock>),
     /// Hold a lock for longer. Answered by `Applied`: `false` when it is not, or no longer, this owner's.
-    ExtendLock(ExtendLock),
+    ExtendLock(Arc<ExtendLock>),
     /// Give a lock up. Answered by `Applied`: `false` when it was not, or no longer, this owner's.
-    Unlock(Unlock),
+    Unlock(Arc<Unlock>),
     /// Tell other nodes that keys changed. Answered by `Count`: how many subscribers were reached, where known.
     Publish(Publish),
     /// Hear what other nodes tell. Answered by `Subscribed`.
@@ -80,17 +81,17 @@ impl<V> CacheRequest<V> {
 
     /// Stores a value, whatever is there, without tags.
     pub fn set(key: Key, value: impl Into<Arc<V>>, ttl: impl Into<Ttl>) -> Self {
-        Self::Set(Set::new(key, value, ttl))
+        Set::new(key, value, ttl).into()
     }
 
     /// Stores what a loader found.
     pub fn fill(key: Key, value: impl Into<Arc<V>>, ttl: impl Into<Ttl>, token: FillToken) -> Self {
-        Self::Set(Set { intent: Intent::Fill(token), ..Set::new(key, value, ttl) })
+        Set::new(key, value, ttl).intent(Intent::Fill(token)).into()
     }
 
     /// Stores several values under one lifetime.
     pub fn set_many(entries: impl Into<Arc<[(Key, Arc<V>)]>>, ttl: impl Into<Ttl>) -> Self {
-        Self::SetMany(SetMany { entries: entries.into(), ttl: ttl.into(), tags: Tags::NONE })
+        Self::SetMany(Arc::new(SetMany { entries: entries.into(), ttl: ttl.into(), tags: Tags::NONE }))
     }
 
     /// Removes keys.
@@ -111,18 +112,18 @@ impl<V> CacheRequest<V> {
 
     /// Changes how long a key will live.
     pub fn expire(key: Key, ttl: impl Into<Ttl>) -> Self {
-        Self::Expire(Expire { key, ttl: ttl.into() })
+        Self::Expire(Arc::new(Expire { key, ttl: ttl.into() }))
     }
 
     /// Adds to a counter.
     pub fn increment(key: Key, delta: i64, ttl: impl Into<Ttl>) -> Self {
-        Self::Increment(Increment { key, delta, ttl: ttl.into() })
+        Self::Increment(Arc::new(Increment { key, delta, ttl: ttl.into() }))
     }
 
     /// Attaches tags to a key.
     #[must_use]
     pub fn add_tags(key: Key, tags: Tags) -> Self {
-        Self::AddTags(AddTags { key, tags })
+        Self::AddTags(Arc::new(AddTags { key, tags }))
     }
 
     /// Invalidates by tag.
@@ -134,19 +135,19 @@ impl<V> CacheRequest<V> {
     /// Takes a lock.
     #[must_use]
     pub fn lock(key: Key, owner: LockOwner, ttl: Duration) -> Self {
-        Self::Lock(Lock { key, owner, ttl })
+        Self::Lock(Arc::new(Lock { key, owner, ttl }))
     }
 
     /// Holds a lock for longer.
     #[must_use]
     pub fn extend_lock(key: Key, owner: LockOwner, ttl: Duration) -> Self {
-        Self::ExtendLock(ExtendLock { key, owner, ttl })
+        Self::ExtendLock(Arc::new(ExtendLock { key, owner, ttl }))
     }
 
     /// Gives a lock up.
     #[must_use]
     pub fn unlock(key: Key, owner: LockOwner) -> Self {
-        Self::Unlock(Unlock { key, owner })
+        Self::Unlock(Arc::new(Unlock { key, owner }))
     }
 
     /// Tells other nodes that keys changed.
@@ -191,20 +192,19 @@ impl<V> CacheRequest<V> {
     #[must_use]
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &Key> {
         match self {
-            Self::Get(Get { key })
-            | Self::Set(Set { key, .. })
-            | Self::Ttl(ReadTtl { key })
-            | Self::Expire(Expire { key, .. })
-            | Self::Increment(Increment { key, .. })
-            | Self::AddTags(AddTags { key, .. })
-            | Self::Lock(Lock { key, .. })
-            | Self::ExtendLock(ExtendLock { key, .. })
-            | Self::Unlock(Unlock { key, .. }) => KeyIter::Keys(std::slice::from_ref(key).iter()),
+            Self::Get(Get { key }) | Self::Ttl(ReadTtl { key }) => one(key),
+            Self::Set(set) => one(&set.key),
+            Self::Expire(expire) => one(&expire.key),
+            Self::Increment(increment) => one(&increment.key),
+            Self::AddTags(add) => one(&add.key),
+            Self::Lock(lock) => one(&lock.key),
+            Self::ExtendLock(lock) => one(&lock.key),
+            Self::Unlock(lock) => one(&lock.key),
             Self::GetMany(GetMany { keys })
             | Self::Delete(Delete { keys })
             | Self::Exists(Exists { keys })
             | Self::Publish(Publish { keys }) => KeyIter::Keys(keys.as_slice().iter()),
-            Self::SetMany(SetMany { entries, .. }) => KeyIter::Entries(entries.iter()),
+            Self::SetMany(many) => KeyIter::Entries(many.entries.iter()),
             Self::InvalidateTags(_) | Self::Subscribe | Self::Ping | Self::Close => KeyIter::Keys([].iter()),
         }
     }
@@ -213,11 +213,12 @@ impl<V> CacheRequest<V> {
     #[must_use]
     pub fn requested_ttl(&self) -> Option<Ttl> {
         match self {
-            Self::Set(Set { ttl, .. })
-            | Self::SetMany(SetMany { ttl, .. })
-            | Self::Expire(Expire { ttl, .. })
-            | Self::Increment(Increment { ttl, .. }) => Some(*ttl),
-            Self::Lock(Lock { ttl, .. }) | Self::ExtendLock(ExtendLock { ttl, .. }) => Some(Ttl::After(*ttl)),
+            Self::Set(set) => Some(set.ttl),
+            Self::SetMany(many) => Some(many.ttl),
+            Self::Expire(expire) => Some(expire.ttl),
+            Self::Increment(increment) => Some(increment.ttl),
+            Self::Lock(lock) => Some(Ttl::After(lock.ttl)),
+            Self::ExtendLock(lock) => Some(Ttl::After(lock.ttl)),
             _ => None,
         }
     }
@@ -268,16 +269,18 @@ impl<V> CacheRequest<V> {
         Ok(match self {
             Self::Get(get) => CacheRequest::Get(get),
             Self::GetMany(get) => CacheRequest::GetMany(get),
-            Self::Set(Set { key, value, ttl, intent, condition, tags }) => {
+            Self::Set(set) => {
+                let Set { key, value, ttl, intent, condition, tags } = Arc::unwrap_or_clone(set);
                 let value = map(&key, value)?;
-                CacheRequest::Set(Set { key, value, ttl, intent, condition, tags })
+                Set { key, value, ttl, intent, condition, tags }.into()
             }
-            Self::SetMany(SetMany { entries, ttl, tags }) => {
-                let entries = entries
+            Self::SetMany(many) => {
+                let entries = many
+                    .entries
                     .iter()
                     .map(|(key, value)| Ok((key.clone(), map(key, Arc::clone(value))?)))
                     .collect::<Result<Arc<[_]>, E>>()?;
-                CacheRequest::SetMany(SetMany { entries, ttl, tags })
+                CacheRequest::SetMany(Arc::new(SetMany { entries, ttl: many.ttl, tags: many.tags.clone() }))
             }
             Self::Delete(delete) => CacheRequest::Delete(delete),
             Self::Exists(exists) => CacheRequest::Exists(exists),
@@ -345,6 +348,10 @@ impl<V> fmt::Debug for CacheRequest<V> {
         };
         f.debug_tuple(self.op().as_str()).field(payload).finish()
     }
+}
+
+fn one<V>(key: &Key) -> KeyIter<'_, V> {
+    KeyIter::Keys(std::slice::from_ref(key).iter())
 }
 
 /// Keys come as a slice or inside the entries of a `SetMany`.

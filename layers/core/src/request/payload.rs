@@ -230,7 +230,7 @@ impl<V> Set<V> {
 
 impl<V> From<Set<V>> for CacheRequest<V> {
     fn from(set: Set<V>) -> Self {
-        Self::Set(set)
+        Self::Set(Arc::new(set))
     }
 }
 
@@ -281,6 +281,11 @@ impl<V> fmt::Debug for SetMany<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_four_words_wide() {
+        assert_eq!(size_of::<CacheRequest<[u64; 100]>>(), 4 * size_of::<usize>());
+    }
 
     #[test]
     fn debug_shows_neither_keys_nor_values() {

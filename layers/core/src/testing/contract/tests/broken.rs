@@ -330,7 +330,7 @@ broken! {
     call(self, request) -> LeafFuture<String> {
         let mut request = request;
         if let CacheRequest::Set(set) = &mut request {
-            set.ttl = Ttl::Default;
+            Arc::make_mut(set).ttl = Ttl::Default;
         }
         self.inner.call(request)
     }

@@ -153,7 +153,7 @@ impl Recommended {
 
     fn make_resilient<S: Clone>(&self, store: S) -> Resilient<S> {
         // Taking part in coordination is worth more patience than a read that a loader can replace.
-        let timeout = TimeoutLayer::new(self.timeout).class(OpClass::Control, self.timeout * 4);
+        let timeout = TimeoutLayer::new(self.timeout).class(OpClass::Control, self.timeout.saturating_mul(4));
         self.retry.layer(self.circuit_breaker.layer(timeout.layer(store)))
     }
 

@@ -44,6 +44,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Cache::new(settings.guard(outage.layer(MemoryStore::new(10_000)))).boxed()
         }
     };
+    if cfg!(debug_assertions) {
+        println!("build     without optimization: times per read are many times those of `--release`");
+    }
     println!("source    SQLite, {} countries of ISO 3166", source.count().await?);
     let run = Run { cache, source, key_prefix: format!("quickstart:{}", std::process::id()) };
 
@@ -162,7 +165,7 @@ impl Run {
         println!(
             "recovery  reads succeed again {:.0?} after the outage ended, breaker {:?}",
             start.elapsed(),
-            breaker.handle()
+            breaker.handle().state()
         );
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachex_core::{
-    BoxCacheService, CacheError, CacheRequest, CacheResponse, CacheService, Entry, IntoKey, IntoTags, Key,
-    KeyTtl, Keys, Op, Set, Ttl,
+    BoxCacheService, CacheError, CacheRequest, CacheResponse, CacheService, Entry, Intent, IntoKey, IntoTags,
+    Key, KeyTtl, Keys, Op, OpClass, Set, Ttl,
 };
 use tower_service::Service;
 
@@ -72,14 +72,17 @@ where
 
     /// Sends a request of one's own making, as a layer would see it.
     ///
-    /// A write sent this way is not known to the loads under way in this process: the store's own fence is what keeps
-    /// their results out.
+    /// A write sent this way supersedes loads under way as the handle's own methods do.
     ///
     /// # Errors
     ///
     /// Whatever the stack answers.
     pub fn send(&self, request: CacheRequest<V>) -> Answer<V, S, CacheResponse<V>> {
-        Answer::new(self.service.clone(), Ok(request), |response, _| Ok(response))
+        if is_news(&request) {
+            self.write(Ok(request), pass)
+        } else {
+            Answer::new(self.service.clone(), Ok(request), pass)
+        }
     }
 
     /// Reads a value; `None` when there is none.
@@ -151,7 +154,7 @@ where
         self.write(request, |response, _| response.into_done(Op::SetMany))
     }
 
-    /// Removes a key; tells whether it was there.
+    /// Removes a key; tells whether it was there. After a retry it may say no although its first attempt removed the key.
     ///
     /// # Errors
     ///
@@ -259,11 +262,20 @@ where
 
     /// As [`Cache::close`], with a deadline of one's own.
     ///
+    /// # Panics
+    ///
+    /// When a load is under way and this runs outside a tokio runtime with its time driver enabled.
+    ///
     /// # Errors
     ///
     /// As [`Cache::close`].
     pub async fn close_within(&self, deadline: Duration) -> Result<(), CacheError> {
-        let drained = tokio::time::timeout(deadline, self.flights.drained()).await;
+        // Without a load under way there is nothing to wait for, and no runtime is needed.
+        let drained = if self.flights.is_idle() {
+            Ok(())
+        } else {
+            tokio::time::timeout(deadline, self.flights.drained()).await
+        };
         self.flights.supersede_all();
         let closed = Answer::new(self.service.clone(), Ok(CacheRequest::Close), |response, _| {
             response.into_done(Op::Close)
@@ -282,6 +294,19 @@ where
         read: fn(CacheResponse<V>, usize) -> Result<T, CacheError>,
     ) -> Answer<V, S, T> {
         Answer::new(self.service.clone(), request, read).superseding(Arc::clone(&self.flights))
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape that answers are read with")]
+fn pass<V>(response: CacheResponse<V>, _: usize) -> Result<CacheResponse<V>, CacheError> {
+    Ok(response)
+}
+
+/// Whether loads that began earlier are out of date once this is sent. A fill is no news.
+fn is_news<V>(request: &CacheRequest<V>) -> bool {
+    match request {
+        CacheRequest::Set(set) => set.intent == Intent::Write,
+        other => other.class() == OpClass::Write,
     }
 }
 
@@ -313,6 +338,9 @@ impl<V, S: CacheService<V>> Service<CacheRequest<V>> for Cache<V, S> {
     }
 
     fn call(&mut self, request: CacheRequest<V>) -> S::Future {
+        if is_news(&request) {
+            self.flights.supersede_request(&request);
+        }
         self.service.call(request)
     }
 }

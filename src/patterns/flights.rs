@@ -122,6 +122,11 @@ impl<V> Flights<V> {
         }
     }
 
+    /// Whether no load is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0
+    }
+
     /// Waits until no load is under way. Cancel safe.
     pub(crate) async fn drained(&self) {
         loop {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use cachex_core::{
-    CacheError, CacheRequest, CacheService, ErrorKind, FillToken, Intent, IntoKey, IntoTags, Key, Set, Tags,
-    Ttl,
+    CacheError, CacheRequest, CacheResponse, CacheService, Effect, ErrorKind, FillToken, Intent, IntoKey,
+    IntoTags, Key, Set, Tags, Ttl,
 };
 use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
@@ -52,7 +52,7 @@ where
     /// # Errors
     ///
     /// `InvalidKey`, `InvalidTtl`; `Loader` with the loader's own error as its source; `LoaderPanicked`; `RateLimited` and
-    /// `BulkheadFull`; `Unsupported` on a miss outside of a tokio runtime.
+    /// `BulkheadFull`; `Unsupported` on a miss outside of a tokio runtime, and where the store cannot keep what was asked for.
     pub fn read_through<F, Fut, T, E>(
         &self,
         key: impl IntoKey,
@@ -81,7 +81,8 @@ pub struct ReadThrough<V, S, F> {
 }
 
 impl<V, S, F> ReadThrough<V, S, F> {
-    /// Lets what is loaded be invalidated by these tags.
+    /// Lets what is loaded be invalidated by these tags. Where the store has no tags, a call that loads fails with
+    /// `Unsupported`.
     pub fn tags(mut self, tags: impl IntoTags) -> Self {
         match tags.into_tags() {
             Ok(tags) => self.tags = tags,
@@ -90,7 +91,8 @@ impl<V, S, F> ReadThrough<V, S, F> {
         self
     }
 
-    /// Makes any error of the cache an error of the call, instead of a reason to ask the loader.
+    /// Makes an error of the lookup an error of the call, instead of a reason to ask the loader. A failure to store what was
+    /// loaded is not told either way.
     pub fn require_cache(mut self) -> Self {
         self.require_cache = true;
         self
@@ -251,7 +253,7 @@ where
 
     /// The load itself.
     async fn fly(self, pilot: Pilot<V>, token: Option<FillToken>) {
-        let Self { service, ttl, tags, require_cache, loader, .. } = self;
+        let Self { service, ttl, tags, loader, .. } = self;
         let key = pilot.key.clone();
         let token = match token {
             Some(token) => token,
@@ -261,8 +263,9 @@ where
             {
                 Ok(Ok(entry)) => return pilot.land(Ok(entry.value)),
                 Ok(Err(token)) => token,
-                // Without a fence the store keeps only what does not exist yet.
-                Err(error) if !require_cache && is_survivable(error.kind()) => FillToken::UNFENCED,
+                // Without a fence the store keeps only what does not exist yet. Those who insist on the cache had an answer
+                // from it before they boarded.
+                Err(error) if is_survivable(error.kind()) => FillToken::UNFENCED,
                 Err(error) => return pilot.land(Err(error)),
             },
         };
@@ -274,9 +277,21 @@ where
         let outcome = match loaded {
             Ok(value) if pilot.flight.is_superseded() => Ok(value),
             Ok(value) => {
-                let set = Set::new(key, Arc::clone(&value), ttl).intent(Intent::Fill(token)).tags(tags);
-                match Call::new(service, set.into()).await {
-                    Err(error) if require_cache => Err(error),
+                let set =
+                    Set::new(key.clone(), Arc::clone(&value), ttl).intent(Intent::Fill(token)).tags(tags);
+                let filled = Call::new(service.clone(), set.into()).await;
+                // The fill may have waited, or been tried again, while the key was written. What it then stored is old.
+                let may_be_stored = match &filled {
+                    Ok(response) => !matches!(response, CacheResponse::Applied(false)),
+                    Err(error) => error.effect() == Effect::Unknown,
+                };
+                if may_be_stored && pilot.flight.is_superseded() {
+                    // If this fails as well, the value lives until its lifetime ends, as after a delete by another node.
+                    let _ = Call::new(service, CacheRequest::delete(key)).await;
+                }
+                match filled {
+                    // The request itself is at fault, and would be each time: silence would hide that nothing is cached.
+                    Err(error) if is_callers_fault(error.kind()) => Err(error),
                     // Stored, refused by the fence, or failed: the value is good in any case.
                     _ => Ok(value),
                 }
@@ -285,6 +300,14 @@ where
         };
         pilot.land(outcome);
     }
+}
+
+/// Whether storing can never succeed as it was asked for.
+fn is_callers_fault(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unsupported | ErrorKind::InvalidTag | ErrorKind::InvalidTtl | ErrorKind::InvalidInput
+    )
 }
 
 /// Whether the loader may be asked in spite of this error of the cache: the store is broken, or what it holds is; not when

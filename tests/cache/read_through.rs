@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cachex::core::testing::{Leaf, Outcome};
+use cachex::core::testing::{Gate, Leaf, Outcome};
 use cachex::store::memory::MemoryStore;
 use cachex::{Cache, CacheError, CacheRequest, ErrorKind, Intent, Key, Ttl};
 use tokio::sync::Semaphore;
@@ -189,6 +189,48 @@ async fn over_a_store_without_a_fence_the_handle_keeps_late_results_out() {
     assert_eq!(*load.await.unwrap().unwrap(), 1);
     cache.close().await.unwrap();
     assert!(leaf.requests().iter().all(|request| !matches!(request, CacheRequest::Set(_))));
+}
+
+#[tokio::test]
+async fn a_fill_that_was_on_its_way_when_the_key_was_deleted_is_taken_back() {
+    let (leaf, gate) = (Leaf::<usize>::new(), Gate::new());
+    let parked = gate.clone();
+    leaf.answer_with(move |request, _| match request {
+        CacheRequest::Set(_) => Outcome::default_answer().after_gate(&parked),
+        _ => Outcome::default_answer(),
+    });
+    let cache = Cache::new(leaf.clone());
+    let load = tokio::spawn(cache.read_through("k", MINUTE, Source::open().loader()).into_future());
+    leaf.wait_for_calls(2).await;
+    cache.del("k").await.unwrap();
+    gate.open();
+    assert_eq!(*load.await.unwrap().unwrap(), 1);
+    let deletes = leaf.requests().iter().filter(|request| matches!(request, CacheRequest::Delete(_))).count();
+    assert_eq!(deletes, 2);
+}
+
+#[tokio::test]
+async fn what_can_never_be_stored_is_told() {
+    let leaf = Leaf::<usize>::new();
+    leaf.answer_with(|request, _| match request {
+        CacheRequest::Set(_) => Outcome::err(CacheError::unsupported(request.op(), "a store without tags")),
+        _ => Outcome::default_answer(),
+    });
+    let read = Cache::new(leaf).read_through("k", MINUTE, Source::open().loader()).tags(["t"]);
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_request_of_ones_own_is_news_too() {
+    let (cache, source) = (memory(), Source::closed());
+    let first = tokio::spawn(cache.read_through("k", MINUTE, source.loader()).into_future());
+    source.begun().await;
+    cache.send(CacheRequest::delete(Key::new("k").unwrap())).await.unwrap();
+    let second = tokio::spawn(cache.read_through("k", MINUTE, source.loader()).into_future());
+    source.begun().await;
+    source.let_one_through();
+    source.let_one_through();
+    assert_eq!((*first.await.unwrap().unwrap(), *second.await.unwrap().unwrap()), (1, 2));
 }
 
 #[tokio::test]

@@ -223,7 +223,8 @@ impl<V> CacheRequest<V> {
         }
     }
 
-    /// Whether doing it twice leaves the store as doing it once does, and answers the same.
+    /// Whether doing it twice leaves the store as doing it once does. The answer may differ: a delete that is repeated finds
+    /// nothing left.
     ///
     /// Increments are not, nor is a conditional write: done twice, it refuses itself. Neither is taking a lock that may
     /// already have been taken for the same owner; extending and releasing compare the owner and are.

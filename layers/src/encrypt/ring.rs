@@ -1,8 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
-
+use super::aead::{Aead, XChaCha};
 use super::key::{EncryptionKey, KeyError, KeyId};
 
 /// The keys of an encrypt layer: one that seals, and any number that open.
@@ -23,18 +22,17 @@ pub(super) struct Keys {
 #[derive(Clone)]
 struct RingKey {
     id: KeyId,
-    /// Holds a copy of the key, and overwrites it when dropped.
-    cipher: XChaCha20Poly1305,
+    cipher: XChaCha,
     key: EncryptionKey,
 }
 
 impl Keys {
     /// The key for new values.
-    pub(super) fn active(&self) -> Option<(KeyId, &XChaCha20Poly1305)> {
+    pub(super) fn active(&self) -> Option<(KeyId, &XChaCha)> {
         Some((self.active, self.get(self.active)?))
     }
 
-    pub(super) fn get(&self, id: KeyId) -> Option<&XChaCha20Poly1305> {
+    pub(super) fn get(&self, id: KeyId) -> Option<&XChaCha> {
         self.all.iter().find(|key| key.id == id).map(|key| &key.cipher)
     }
 
@@ -43,7 +41,7 @@ impl Keys {
         if let Some(known) = self.all.iter().find(|known| known.id == id) {
             return if known.key.bytes() == key.bytes() { Ok(()) } else { Err(KeyError::DuplicateId(id)) };
         }
-        self.all.push(RingKey { id, cipher: XChaCha20Poly1305::new(key.bytes().into()), key });
+        self.all.push(RingKey { id, cipher: XChaCha::new(&key), key });
         Ok(())
     }
 }

@@ -2,24 +2,17 @@
 
 use bytes::Bytes;
 use cachex_core::{CacheError, ErrorKind, Key};
-use chacha20poly1305::aead::Generate;
-use chacha20poly1305::{AeadInOut, Tag, XNonce};
 
+use super::aead::{Aead, Tag};
 use super::key::KeyId;
+use super::nonce::Nonce;
 use super::ring::Keys;
 use crate::envelope::{self, Body, CHECKSUM_LEN, Cipher, Envelope, EnvelopeError};
 
 const CIPHER: Cipher = Cipher::XChaCha20Poly1305;
 
-/// A nonce of the operating system's, for each value a new one.
-pub(super) fn random_nonce() -> Result<XNonce, CacheError> {
-    XNonce::try_generate().map_err(|error| {
-        CacheError::with_source(ErrorKind::Encode, "the operating system's random source failed", error)
-    })
-}
-
 /// Turns a clear envelope, as a serialize layer wrote it, into a sealed one.
-pub(super) fn seal(keys: &Keys, nonce: &XNonce, key: &Key, clear: &[u8]) -> Result<Bytes, CacheError> {
+pub(super) fn seal(keys: &Keys, nonce: &Nonce, key: &Key, clear: &[u8]) -> Result<Bytes, CacheError> {
     let not_clear =
         |error| CacheError::with_source(ErrorKind::Encode, "payload to seal is not a clear envelope", error);
     let envelope = Envelope::parse_unchecked(clear).map_err(not_clear)?;
@@ -36,7 +29,7 @@ pub(super) fn seal(keys: &Keys, nonce: &XNonce, key: &Key, clear: &[u8]) -> Resu
         let start = sealed.len();
         sealed.extend_from_slice(payload);
         cipher
-            .encrypt_inout_detached(nonce, associated.bytes(), (&mut sealed[start..]).into())
+            .seal(nonce, associated.bytes(), &mut sealed[start..])
             .map_err(|_| CacheError::new(ErrorKind::Encode, "value is too large to be sealed"))?
     };
     sealed.extend_from_slice(&tag);
@@ -58,7 +51,7 @@ pub(super) fn open(keys: &Keys, key: &Key, sealed: &[u8]) -> Result<Bytes, Cache
     })?;
     let forged =
         || CacheError::new(ErrorKind::Decrypt, "authentication failed: altered, or stored under another key");
-    let nonce = XNonce::try_from(body.nonce).map_err(|_| forged())?;
+    let nonce = Nonce::try_from(body.nonce).map_err(|_| forged())?;
     let tag = Tag::try_from(body.tag).map_err(|_| forged())?;
 
     let mut clear = Vec::with_capacity(envelope.head.len() + body.ciphertext.len() + CHECKSUM_LEN);
@@ -66,9 +59,7 @@ pub(super) fn open(keys: &Keys, key: &Key, sealed: &[u8]) -> Result<Bytes, Cache
     let start = clear.len();
     clear.extend_from_slice(body.ciphertext);
     let associated = Associated::new(key, body.authenticated);
-    cipher
-        .decrypt_inout_detached(&nonce, associated.bytes(), (&mut clear[start..]).into(), &tag)
-        .map_err(|_| forged())?;
+    cipher.open(&nonce, associated.bytes(), &mut clear[start..], &tag).map_err(|_| forged())?;
     envelope::finish(&mut clear, 0, key);
     Ok(clear.into())
 }
@@ -127,7 +118,7 @@ mod tests {
         let ring = KeyRing::new(KeyId(7), EncryptionKey::from_bytes(&[0x42; 32]).unwrap());
         let clear = open(&ring.keys(), &key, &golden).unwrap();
         let Body::Sealed(body) = Envelope::parse(&golden, &key).unwrap().body else { panic!("not sealed") };
-        let nonce = XNonce::try_from(body.nonce).unwrap();
+        let nonce = Nonce::try_from(body.nonce).unwrap();
         assert_eq!(seal(&ring.keys(), &nonce, &key, &clear).unwrap(), golden);
     }
 

@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use super::future::ResponseFuture;
 use super::ring::{KeyRing, Keys};
-use super::seal;
+use super::{nonce, seal};
 use crate::envelope::{UnreadableStats, Unreadables};
 
 /// Seals what is written and opens what is read. See the [module](crate::encrypt).
@@ -46,7 +46,7 @@ impl<S> Encrypt<S> {
 
 impl Shared {
     fn seal(keys: &Keys, key: &Key, value: &Encoded) -> Result<Arc<Sealed>, CacheError> {
-        let sealed = seal::seal(keys, &seal::random_nonce()?, key, value.as_bytes())?;
+        let sealed = seal::seal(keys, &nonce::fresh(value.as_bytes())?, key, value.as_bytes())?;
         Ok(Arc::new(Sealed::from_bytes(sealed)))
     }
 

@@ -73,7 +73,7 @@ impl<V, S: CacheService<V>> Future for Call<V, S> {
 }
 
 #[cold]
-fn polled_after_completion() -> CacheError {
+pub(super) fn polled_after_completion() -> CacheError {
     CacheError::new(cachex_core::ErrorKind::Internal, "a future was polled after it had failed")
 }
 

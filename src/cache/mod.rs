@@ -2,6 +2,7 @@
 
 mod answer;
 mod calls;
+mod invalidations;
 mod presets;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use tower_service::Service;
 pub use answer::Answer;
 pub(crate) use answer::Call;
 pub use calls::{ConditionalSet, IncrBy, SetCall};
+pub use invalidations::{Listener, SubscribeCall, Subscribing};
 
 use crate::patterns::flights::Flights;
 

@@ -3,6 +3,7 @@
 mod connecting;
 mod failures;
 mod operations;
+mod pubsub;
 mod recovery;
 
 use std::time::Duration;
@@ -30,15 +31,7 @@ impl StoreHarness for Harness {
     type Store = RedisStore;
 
     fn capabilities(&self) -> Capabilities {
-        let coordination = [
-            Op::AddTags,
-            Op::InvalidateTags,
-            Op::Lock,
-            Op::ExtendLock,
-            Op::Unlock,
-            Op::Publish,
-            Op::Subscribe,
-        ];
+        let coordination = [Op::AddTags, Op::InvalidateTags, Op::Lock, Op::ExtendLock, Op::Unlock];
         Capabilities::all("RedisStore").without(&coordination).fence(Fence::IfAbsent).untyped_counters()
     }
 

@@ -45,6 +45,6 @@ pub use request::{
 };
 pub use response::{CacheResponse, FencingToken, KeyTtl};
 pub use service::{BoxCacheService, BoxFuture, CacheService};
-pub use subscription::{Invalidation, Subscription};
+pub use subscription::{Invalidation, Publisher, Subscription};
 pub use tag::{IntoTags, Tag, Tags};
 pub use ttl::Ttl;

@@ -138,6 +138,18 @@ impl<V> CacheResponse<V> {
         }
     }
 
+    /// A subscription to invalidation messages.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` when this answers another operation.
+    pub fn into_subscription(self) -> Result<Subscription, CacheError> {
+        match self {
+            Self::Subscribed(subscription) => Ok(subscription),
+            _ => Err(CacheError::unexpected_response(Op::Subscribe)),
+        }
+    }
+
     /// Whether a read found anything; `None` when this does not answer a read of values.
     #[must_use]
     pub fn is_hit(&self) -> Option<bool> {

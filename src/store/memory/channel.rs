@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use cachex_core::{Invalidation, Key, Keys, Subscription};
+use cachex_core::{Invalidation, Key, Keys, Publisher, Subscription};
 use futures_util::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -46,10 +46,11 @@ impl Channel {
             }
             State::Closed => return Subscription::new(stream::empty()),
         };
-        Subscription::new(stream::unfold(receiver, |mut receiver| async {
+        // Nobody else has a way to this store.
+        Subscription::with_publisher(stream::unfold(receiver, |mut receiver| async {
             let message = match receiver.recv().await {
-                Ok(keys) => Invalidation::Keys(keys.to_vec()),
-                Err(RecvError::Lagged(_)) => Invalidation::Missed,
+                Ok(keys) => (Publisher::Own, Invalidation::Keys(keys.to_vec())),
+                Err(RecvError::Lagged(_)) => (Publisher::Other, Invalidation::Missed),
                 Err(RecvError::Closed) => return None,
             };
             Some((message, receiver))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cachex_core::{CacheError, ErrorKind, Ttl};
@@ -9,6 +10,7 @@ use cachex_core::{CacheError, ErrorKind, Ttl};
 use super::RedisStore;
 use super::address::{Address, DEFAULT_PORT, Endpoint, Secret};
 use super::connection::{Connections, Settings, Source};
+use super::pubsub::{Hub, Publishing};
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
 
@@ -17,6 +19,9 @@ const DEFAULT_CONNECTIONS: usize = 2;
 /// More have never been seen to help: the server is one thread.
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_POOL_SIZE: usize = 8;
+/// The channel of invalidation messages unless told otherwise.
+const DEFAULT_CHANNEL: &str = "cachex:invalidations";
+const MAX_CHANNEL: usize = 512;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Settings of a [`RedisStore`].
@@ -53,6 +58,7 @@ pub struct RedisStoreBuilder {
     pool_size: usize,
     tcp_nodelay: bool,
     default_ttl: Option<Duration>,
+    invalidation_channel: String,
 }
 
 impl Default for RedisStoreBuilder {
@@ -72,6 +78,7 @@ impl Default for RedisStoreBuilder {
             pool_size: DEFAULT_POOL_SIZE,
             tcp_nodelay: false,
             default_ttl: None,
+            invalidation_channel: DEFAULT_CHANNEL.to_owned(),
         }
     }
 }
@@ -180,6 +187,16 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// The channel on which invalidation messages are published and heard: `cachex:invalidations` unless told. 1 to 512
+    /// bytes without control characters.
+    ///
+    /// Channels are the server's, whatever the [`database`](Self::database): applications that share a server and not
+    /// their keys should each have one of their own. An ACL user needs `&` and the name of the channel.
+    pub fn invalidation_channel(mut self, channel: impl Into<String>) -> Self {
+        self.invalidation_channel = channel.into();
+        self
+    }
+
     /// Makes the store. Nothing is sent: the first request connects.
     ///
     /// # Errors
@@ -198,6 +215,13 @@ impl RedisStoreBuilder {
                 name.bytes().all(|b| b.is_ascii_graphic()),
             )?;
         }
+        let channel = &self.invalidation_channel;
+        check(
+            "invalidation_channel",
+            "1 to 512 bytes without control characters",
+            (1..=MAX_CHANNEL).contains(&channel.len()) && !channel.contains(char::is_control),
+        )?;
+        let publishing = Arc::new(Publishing::new(channel));
         let default_ttl = match self.default_ttl {
             Some(ttl) => Ttl::After(ttl).validated()?.resolve(None),
             None => None,
@@ -215,7 +239,13 @@ impl RedisStoreBuilder {
             tcp_nodelay: self.tcp_nodelay,
         };
         let source = Source::new(&settings)?;
-        Ok(RedisStore::new(Connections::new(source, settings), default_ttl))
+        let hub = Hub::new(
+            source.clone(),
+            Arc::clone(&publishing),
+            settings.connect_timeout,
+            settings.response_timeout,
+        );
+        Ok(RedisStore::new(Connections::new(source, settings), publishing, hub, default_ttl))
     }
 
     fn resolved_address(&self) -> Result<Address, CacheError> {
@@ -287,6 +317,9 @@ mod tests {
             (new().address("", 1), "host"),
             (new().address("h", 0), "port"),
             (new().url("redis://h:x"), "port"),
+            (new().invalidation_channel(""), "invalidation_channel"),
+            (new().invalidation_channel("a\nb"), "invalidation_channel"),
+            (new().invalidation_channel("c".repeat(513)), "invalidation_channel"),
         ] {
             let error = builder.build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cachex_core::{
-    CacheError, CacheRequest, CacheResponse, Condition, ErrorKind, Expire, Increment, Intent, Key, Op, Set,
-    SetMany, StoredBytes, Tags, Ttl,
+    CacheError, CacheRequest, CacheResponse, Condition, ErrorKind, Expire, Increment, Intent, Key, Keys, Op,
+    Set, SetMany, StoredBytes, Tags, Ttl,
 };
 use redis::{Cmd, Pipeline};
 
@@ -24,6 +24,10 @@ pub(super) enum Plan<P> {
     Command(Cmd, Expected),
     /// MULTI, some commands, EXEC.
     Transaction(Pipeline, Expected),
+    /// Invalidation messages for these keys.
+    Publish(Keys),
+    /// A subscription to them.
+    Subscribe,
     /// The answer is known already.
     Answer(CacheResponse<P>),
     /// The store shall be closed.
@@ -53,6 +57,9 @@ pub(super) fn plan<P: StoredBytes>(
         CacheRequest::Ttl(ttl) => Plan::Command(keys_command("PTTL", &[ttl.key]), Expected::Ttl),
         CacheRequest::Expire(expire) => self::expire(&expire, default_ttl)?,
         CacheRequest::Increment(increment) => self::increment(&increment, default_ttl)?,
+        CacheRequest::Publish(publish) if publish.keys.is_empty() => Plan::Answer(CacheResponse::Count(0)),
+        CacheRequest::Publish(publish) => Plan::Publish(publish.keys),
+        CacheRequest::Subscribe => Plan::Subscribe,
         CacheRequest::Ping => Plan::Command(redis::cmd("PING"), Expected::Done),
         CacheRequest::Close => Plan::Close,
         _ => return Err(CacheError::unsupported(op, STORE)),
@@ -221,6 +228,8 @@ mod tests {
             Plan::Command(command, _) => command.get_packed_command(),
             Plan::Transaction(pipeline, _) => pipeline.get_packed_pipeline(),
             Plan::Answer(answer) => return format!("{answer:?}"),
+            Plan::Publish(keys) => return format!("publish {}", keys.len()),
+            Plan::Subscribe => return "subscribe".to_owned(),
             Plan::Close => return "close".to_owned(),
         };
         let text = String::from_utf8(packed).unwrap();
@@ -283,6 +292,7 @@ mod tests {
     fn nothing_is_sent_for_nothing() {
         assert_eq!(words(CacheRequest::get_many(vec![]), None), "Many([])");
         assert_eq!(words(CacheRequest::delete(vec![]), None), "Count(0)");
+        assert_eq!(words(CacheRequest::publish(vec![]), None), "Count(0)");
         assert_eq!(words(CacheRequest::exists(vec![]), None), "Count(0)");
         assert_eq!(words(CacheRequest::set_many(vec![], MINUTE), None), "Done");
         let never = Set::new(key("k"), value("v"), None)
@@ -295,23 +305,19 @@ mod tests {
     fn refusals() {
         let k = || key("k");
         let tags = || ["t"].into_tags().unwrap();
-        let cases: [(CacheRequest<Encoded>, ErrorKind); 6] = [
+        let cases: [(CacheRequest<Encoded>, ErrorKind); 5] = [
             (CacheRequest::set(k(), value("v"), Duration::ZERO), ErrorKind::InvalidTtl),
             (CacheRequest::increment(k(), 1, Duration::MAX), ErrorKind::InvalidTtl),
             (Set::new(k(), value("v"), None).tags(tags()).into(), ErrorKind::Unsupported),
             (CacheRequest::add_tags(k(), tags()), ErrorKind::Unsupported),
             (CacheRequest::lock(k(), LockOwner(1), MINUTE), ErrorKind::Unsupported),
-            (CacheRequest::Subscribe, ErrorKind::Unsupported),
         ];
         for (request, kind) in cases {
             let op = request.op();
             let error = plan(request, None).unwrap_err();
             assert_eq!(error.kind(), kind, "{op}");
         }
-        let error = plan(CacheRequest::<Encoded>::Subscribe, None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "subscribe_invalidations: RedisStore does not support subscribe_invalidations"
-        );
+        let error = plan(CacheRequest::<Encoded>::unlock(k(), LockOwner(1)), None).unwrap_err();
+        assert_eq!(error.to_string(), "unlock: RedisStore does not support unlock");
     }
 }

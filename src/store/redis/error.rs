@@ -74,6 +74,17 @@ pub(super) fn from_connecting(error: PoolError) -> CacheError {
     error.with_effect(Effect::None)
 }
 
+/// As [`from_connecting`], for a connection that is not the pool's.
+pub(super) fn from_opening(error: RedisError) -> CacheError {
+    from_connecting(PoolError::Backend(error))
+}
+
+/// The task that keeps a subscription went down with its runtime.
+pub(super) fn link_gone() -> CacheError {
+    CacheError::new(ErrorKind::Connection, "the runtime that kept the subscription was shut down")
+        .with_effect(Effect::None)
+}
+
 pub(super) fn connect_timeout() -> CacheError {
     CacheError::new(ErrorKind::Timeout, "no connection to the server within the connect timeout")
         .with_effect(Effect::None)
@@ -117,7 +128,10 @@ fn classify(code: &str, detail: &str) -> (ErrorKind, &'static str) {
         "MISCONF" => (ErrorKind::WriteRefused, "the server cannot persist its data and refuses writes"),
         "NOAUTH" => (ErrorKind::Auth, "the server asks for credentials and none were given"),
         "WRONGPASS" => (ErrorKind::Auth, "the server refused the user name or the password"),
-        "NOPERM" => (ErrorKind::PermissionDenied, "the user may not run this command or touch this key"),
+        "NOPERM" => (
+            ErrorKind::PermissionDenied,
+            "the user may not run this command, or not with this key or channel",
+        ),
         "MOVED" => (ErrorKind::Moved, "the slot lives on another node"),
         "ASK" => (ErrorKind::Moved, "the slot is on its way to another node"),
         "TRYAGAIN" => (ErrorKind::TryAgain, "the slot is being moved, and the keys are split over two nodes"),

@@ -54,6 +54,7 @@ mod builder;
 mod command;
 mod connection;
 mod error;
+mod pubsub;
 mod reply;
 mod service;
 #[cfg(feature = "redis-tls")]
@@ -67,6 +68,8 @@ use cachex_core::{CacheError, SealedOnly};
 pub use self::builder::RedisStoreBuilder;
 use self::connection::Connections;
 pub use self::connection::{ConnectionState, PoolStatus};
+pub use self::pubsub::SubscriptionStats;
+use self::pubsub::{Hub, Publishing};
 pub use self::service::ResponseFuture;
 #[cfg(feature = "redis-tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tls")))]
@@ -81,6 +84,8 @@ pub struct RedisStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     connections: Arc<Connections>,
+    publishing: Arc<Publishing>,
+    hub: Hub,
     default_ttl: Option<Duration>,
 }
 
@@ -102,8 +107,13 @@ impl RedisStore {
         RedisStoreBuilder::default()
     }
 
-    fn new(connections: Arc<Connections>, default_ttl: Option<Duration>) -> Self {
-        Self(Arc::new(Inner { connections, default_ttl }))
+    fn new(
+        connections: Arc<Connections>,
+        publishing: Arc<Publishing>,
+        hub: Hub,
+        default_ttl: Option<Duration>,
+    ) -> Self {
+        Self(Arc::new(Inner { connections, publishing, hub, default_ttl }))
     }
 
     /// Declares the store sealed: it takes [`Sealed`](cachex_core::Sealed) bytes and no others.
@@ -122,6 +132,12 @@ impl RedisStore {
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
         self.0.connections.pool_status()
+    }
+
+    /// What became of its subscriptions to invalidation messages.
+    #[must_use]
+    pub fn subscription_stats(&self) -> SubscriptionStats {
+        self.0.hub.stats()
     }
 
     fn connections(&self) -> &Arc<Connections> {

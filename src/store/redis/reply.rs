@@ -31,6 +31,8 @@ pub(super) enum Expected {
     Integer,
     /// A counter, by the last command of a transaction.
     LastInteger,
+    /// How many subscribers, for each of several messages.
+    Reached,
 }
 
 impl Expected {
@@ -56,9 +58,24 @@ impl Expected {
             (Self::Integer, Value::Int(value)) => Ok(CacheResponse::Integer(value)),
             (Self::LastFlag, Value::Array(values)) => Self::Flag.decode(last(values)?),
             (Self::LastInteger, Value::Array(values)) => Self::Integer.decode(last(values)?),
+            (Self::Reached, Value::Array(counts)) => reached(counts).map(CacheResponse::Count),
             _ => Err(error::unexpected_reply()),
         }
     }
+}
+
+/// How many subscribers were sent every one of several messages: as many as the one that reached the fewest.
+fn reached(counts: Vec<Value>) -> Result<u64, CacheError> {
+    let mut least = None;
+    for count in counts {
+        let count = match count {
+            Value::Int(count) => u64::try_from(count).map_err(|_| error::unexpected_reply())?,
+            Value::ServerError(error) => return Err(error::from_server(&error)),
+            _ => return Err(error::unexpected_reply()),
+        };
+        least = Some(least.map_or(count, |least: u64| least.min(count)));
+    }
+    least.ok_or_else(error::unexpected_reply)
 }
 
 /// The replies to the commands between MULTI and EXEC, as one array.

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, StoredBytes};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, Op, StoredBytes};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tower_service::Service;
 
 use super::command::{Plan, plan};
 use super::connection::{Connections, Lease};
-use super::reply;
+use super::reply::{self, Expected};
 use super::{RedisStore, error};
 
 /// The future of a [`RedisStore`]'s call.
@@ -72,7 +72,10 @@ impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
         let (wire, expected) = match plan(request, self.default_ttl()) {
             Ok(Plan::Command(command, expected)) => (Wire::Command(command), expected),
             Ok(Plan::Transaction(pipeline, expected)) => (Wire::Transaction(pipeline), expected),
+            Ok(Plan::Publish(keys)) => (Wire::Messages(self.0.publishing.commands(&keys)), Expected::Reached),
+            Ok(Plan::Subscribe) => return self.subscribe(),
             Ok(Plan::Close) => {
+                self.0.hub.close();
                 self.connections().close();
                 return answered(Ok(CacheResponse::Done));
             }
@@ -94,10 +97,22 @@ impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
     }
 }
 
+impl RedisStore {
+    fn subscribe<P>(&self) -> ResponseFuture<P> {
+        let subscribing = self.0.hub.subscribe();
+        ResponseFuture(Kind::Asked(Box::pin(async move {
+            let subscribed = subscribing.await.map_err(|error| error.with_op(Op::Subscribe))?;
+            Ok(CacheResponse::Subscribed(subscribed))
+        })))
+    }
+}
+
 /// What goes over the wire.
 enum Wire {
     Command(Cmd),
     Transaction(Pipeline),
+    /// Commands that have nothing to do with each other.
+    Messages(Pipeline),
 }
 
 impl Wire {
@@ -107,6 +122,10 @@ impl Wire {
             Self::Transaction(pipeline) => {
                 let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 Ok(reply::transaction(replies))
+            }
+            Self::Messages(pipeline) => {
+                let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+                Ok(Value::Array(replies))
             }
         }
     }

@@ -25,8 +25,8 @@ use super::tls::Tls;
 
 /// Bounds of the wait between two attempts: full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015), so that
 /// the many clients of a server that comes back do not come all at once.
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The least time between two replacements of a connection that still works: a server that answers every write with
 /// READONLY is not helped by a new connection for each.

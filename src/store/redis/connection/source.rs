@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use cachex_core::{CacheError, ErrorKind};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolError, Runtime};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, RedisConnectionInfo, RedisResult, Value,
 };
 
 use super::{PoolStatus, Settings};
@@ -30,6 +30,14 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(in super::super) struct Source {
     pool: Pool,
+    listening: Arc<Listening>,
+}
+
+/// What connections that listen are made by: they belong to no pool.
+struct Listening {
+    client: Client,
+    config: AsyncConnectionConfig,
+    login: Arc<Login>,
 }
 
 impl Source {
@@ -41,9 +49,15 @@ impl Source {
             .set_write_backpressure_boundary(WRITE_BUFFER);
         let internal =
             |error| CacheError::with_source(ErrorKind::Internal, "the connection pool failed", error);
-        let manager =
-            Manager::new_with_config(connection_info(settings)?, config).map_err(error::from_driver)?;
+        let info = connection_info(settings)?;
         let login = Arc::new(Login::new(settings));
+        let listener = info.clone().set_redis_settings(listener_settings(settings));
+        let listening = Arc::new(Listening {
+            client: Client::open(listener).map_err(error::from_driver)?,
+            config: config.clone(),
+            login: Arc::clone(&login),
+        });
+        let manager = Manager::new_with_config(info, config).map_err(error::from_driver)?;
         let pool = Pool::builder(manager)
             // Twice the shared ones: while one is replaced, the old one still serves.
             .max_size(2 * settings.connections + settings.pool_size)
@@ -57,11 +71,23 @@ impl Source {
             }))
             .build()
             .map_err(|error| internal(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, listening })
     }
 
     pub(super) async fn connect(&self) -> Result<Shared, PoolError> {
         self.pool.get().await.map(|connection| Shared(Some(connection)))
+    }
+
+    /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked.
+    pub(in super::super) async fn dedicated(
+        &self,
+        pushes: impl AsyncPushSender,
+    ) -> RedisResult<MultiplexedConnection> {
+        let Listening { client, config, login } = &*self.listening;
+        let config = config.clone().set_push_sender(pushes);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        login.introduce(&mut connection).await?;
+        Ok(connection)
     }
 
     pub(super) fn close(&self) {
@@ -131,6 +157,20 @@ fn connection_info(settings: &Settings) -> Result<ConnectionInfo, CacheError> {
     Ok(info)
 }
 
+/// Of a connection that listens. It logs in with its first command, HELLO; no database, since channels belong to none.
+fn listener_settings(settings: &Settings) -> RedisConnectionInfo {
+    let Address { username, password, .. } = &settings.address;
+    let mut listener =
+        RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
+    if let Some(username) = username {
+        listener = listener.set_username(username).set_password("");
+    }
+    if let Some(Secret(password)) = password {
+        listener = listener.set_password(password);
+    }
+    listener
+}
+
 /// What every new connection says first.
 struct Login {
     /// Alone in its round trip: a server that turns a client away answers its first command, and nothing after.
@@ -185,6 +225,10 @@ impl Login {
         {
             return Err(refusal.into());
         }
+        self.introduce(connection).await
+    }
+
+    async fn introduce(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         connection.send_packed_commands(&self.introduction, 0, self.introduction.len()).await?;
         Ok(())
     }

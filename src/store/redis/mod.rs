@@ -32,13 +32,25 @@
 //! | del, exists | `UNLINK`, `EXISTS` |
 //! | ttl | `PTTL` |
 //! | expire | `PEXPIRE`; without a lifetime `MULTI`, `PERSIST`, `EXISTS`, `EXEC` |
+//! | publish_invalidation | `PUBLISH`, one for every 16 KiB of keys |
+//! | subscribe_invalidations | `SUBSCRIBE`, on a connection of its own |
 //! | incr_by | `INCRBY`; with a lifetime `MULTI`, `SET … 0 PX … NX`, `INCRBY`, `EXEC`: it counts for a new counter only |
 //!
 //! A fill ([`Intent::Fill`](cachex_core::Intent::Fill)) is a `SET … NX`: it never overwrites what anyone wrote since the load began. It may store
 //! what was deleted on another node while the load ran: that takes a fence across nodes, which this store does not keep
 //! by itself. Its misses carry [`FillToken::UNFENCED`](cachex_core::FillToken::UNFENCED).
 //!
-//! Tags, locks, invalidation messages are not served yet, and answered with `Unsupported`.
+//! Tags and locks are not served yet, and answered with `Unsupported`.
+//!
+//! # Invalidation messages
+//!
+//! They are Redis' own publish and subscribe, on one channel ([`invalidation_channel`](RedisStoreBuilder::invalidation_channel)).
+//! All subscriptions of a store share a connection of their own, which is outside the pool and needs Redis 6: opened for the
+//! first subscriber, closed with the last, brought back when it is lost. A subscription is answered when the server has
+//! confirmed it. From then on every message is heard or its loss is told
+//! ([`Invalidation::Missed`](cachex_core::Invalidation::Missed)): when the connection is lost, again when it is back, when a
+//! subscriber lets 4 MiB pile up, when a message cannot be read. A server that vanished without a word is noticed within 3 s and
+//! the response timeout. [`RedisStore::subscription_stats`] counts.
 //!
 //! # Example
 //!

@@ -43,7 +43,7 @@ async fn a_killed_connection_comes_back_and_says_so() {
 #[tokio::test]
 async fn a_server_that_dies_and_returns_is_heard_again() {
     let server = RedisServer::start().await;
-    let store = RedisStore::connect(server.url()).unwrap();
+    let store = RedisStore::builder().url(server.url()).connections(1).build().unwrap();
     let mut subscription = subscribe(&store).await;
     publish(&store, &["before"]).await.unwrap();
     assert_eq!(next(&mut subscription).await, keys(&["before"]));
@@ -60,7 +60,7 @@ async fn a_server_that_dies_and_returns_is_heard_again() {
 
     server.restart().await;
     eventually(PATIENCE, async || listeners(&server).await == 1).await;
-    // Requests have connections of their own, which find out by themselves.
+    // Requests have a connection of their own, which finds out by itself.
     eventually(PATIENCE, async || ping(&store).await.is_ok()).await;
     // What was published between the two was missed as well.
     let before = until(&mut subscription, &store, "after").await;

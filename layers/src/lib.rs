@@ -42,7 +42,7 @@ pub use circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLa
 #[cfg(feature = "encrypt")]
 pub use encrypt::{Encrypt, EncryptLayer, EncryptionKey, KeyId, KeyRing};
 #[cfg(any(feature = "serialize", feature = "encrypt"))]
-pub use envelope::Unreadable;
+pub use envelope::{Cipher, Unreadable};
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer, describe_metrics};
 #[cfg(feature = "rate-limit")]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use chacha20poly1305::aead::Generate;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::envelope::Cipher;
+
 /// The number of an encryption key, stored in clear with every value it sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
@@ -15,11 +17,15 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// 32 secret bytes. Overwritten when dropped, never shown by `Debug`, and deliberately without a way to read them back.
+/// 32 secret bytes, and the cipher they are for. Overwritten when dropped, never shown by `Debug`, and deliberately without a way to read them back.
 ///
 /// They must be random, as from a key management service or `openssl rand -base64 32`: a password is not a key.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct EncryptionKey(Box<[u8; Self::LEN]>);
+pub struct EncryptionKey {
+    bytes: Box<[u8; Self::LEN]>,
+    #[zeroize(skip)]
+    cipher: Cipher,
+}
 
 impl EncryptionKey {
     /// The length of a key, in bytes.
@@ -34,8 +40,8 @@ impl EncryptionKey {
         if bytes.len() != Self::LEN {
             return Err(KeyError::Length(bytes.len()));
         }
-        let mut key = Self(Box::new([0; Self::LEN]));
-        key.0.copy_from_slice(bytes);
+        let mut key = Self { bytes: Box::new([0; Self::LEN]), cipher: Cipher::default() };
+        key.bytes.copy_from_slice(bytes);
         Ok(key)
     }
 
@@ -93,8 +99,27 @@ impl EncryptionKey {
         key
     }
 
+    /// The same bytes for another cipher (default [`Cipher::XChaCha20Poly1305`]).
+    ///
+    /// A key is for one cipher alone: bytes that sealed values with the one are better not used with the other.
+    #[must_use]
+    pub fn with_cipher(mut self, cipher: Cipher) -> Self {
+        self.cipher = cipher;
+        self
+    }
+
+    /// The cipher it is for.
+    #[must_use]
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
     pub(super) fn bytes(&self) -> &[u8; Self::LEN] {
-        &self.0
+        &self.bytes
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.cipher == other.cipher && self.bytes == other.bytes
     }
 }
 

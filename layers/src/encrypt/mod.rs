@@ -1,9 +1,16 @@
 //! Values are encrypted before they leave the process, and authenticated when they come back.
 //!
 //! [`EncryptLayer`] turns a service of [`Sealed`](cachex_core::Sealed) payloads into one of
-//! [`Encoded`](cachex_core::Encoded) ones: it seals what is written and opens what is read, with XChaCha20-Poly1305
-//! ([draft-irtf-cfrg-xchacha](https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha),
-//! [RFC 8439](https://www.rfc-editor.org/rfc/rfc8439)).
+//! [`Encoded`](cachex_core::Encoded) ones: it seals what is written and opens what is read, with one of two ciphers. Each key
+//! [says](EncryptionKey::with_cipher) which, so that rotating to a new key may change it:
+//!
+//! - XChaCha20-Poly1305 ([draft-irtf-cfrg-xchacha](https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha),
+//!   [RFC 8439](https://www.rfc-editor.org/rfc/rfc8439)), the default.
+//! - AES-256-GCM as [XAES-256-GCM](https://c2sp.org/XAES-256-GCM) uses it, where AES is asked for. Random nonces of plain
+//!   AES-256-GCM are so short that a key is spent after 2^32 values; this derives a key for each value from a longer nonce.
+//!
+//! What holds for both:
+//!
 //!
 //! - Each value has a random nonce of 24 bytes. With that many bits no number of values under one key makes a repetition
 //!   likely (2^-32 after 2^80 values), so that a key need not be rotated for counting's sake. They come from a generator per
@@ -18,7 +25,7 @@
 //!
 //! Speed: the package `chacha20poly1305` makes the bytes, or with the feature `encrypt-ring` (in `full`) `ring` makes the same ones.
 //! The latter needs a C compiler to build and is several times faster for small values: one of 128 bytes takes 0.5 µs instead
-//! of 1.9 µs on x86-64. Without it, `-C target-cpu=x86-64-v3` (or `-C target-feature=+avx2`) helps where an
+//! of 1.9 µs on x86-64 (and 0.5 µs with AES, which does not depend on it). Without it, `-C target-cpu=x86-64-v3` (or `-C target-feature=+avx2`) helps where an
 //! application's machines allow it: the vector code of Poly1305 is only inlined when the compiler may assume that it can run.
 //!
 //! Keys are overwritten when dropped. `ring` gets to see keys of single messages alone, derived by HChaCha20, and does not
@@ -72,6 +79,7 @@
 //!
 //! ```
 //! use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
+//! use cachex_layers::envelope::Cipher;
 //! use tower_layer::Layer;
 //! # use cachex_core::{BoxCacheService, Sealed};
 //! # fn stack(store: BoxCacheService<Sealed>, text: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -79,8 +87,8 @@
 //! let keys = KeyRing::new(KeyId(1), text.parse::<EncryptionKey>()?);
 //! let sealing = EncryptLayer::new(keys.clone()).layer(store);
 //!
-//! // Later, without a restart: new values are sealed with key 2, old ones still open.
-//! keys.rotate(KeyId(2), EncryptionKey::generate()?)?;
+//! // Later, without a restart: new values are sealed with key 2 (here with AES, too), old ones still open.
+//! keys.rotate(KeyId(2), EncryptionKey::generate()?.with_cipher(Cipher::Xaes256Gcm))?;
 //! // And once the longest lifetime has passed:
 //! keys.retire(KeyId(1))?;
 //! # Ok(())

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::aead::{Aead, XChaCha};
+use super::aead::{Aead, Sealer};
 use super::key::{EncryptionKey, KeyError, KeyId};
 
 /// The keys of an encrypt layer: one that seals, and any number that open.
@@ -22,26 +22,26 @@ pub(super) struct Keys {
 #[derive(Clone)]
 struct RingKey {
     id: KeyId,
-    cipher: XChaCha,
+    sealer: Sealer,
     key: EncryptionKey,
 }
 
 impl Keys {
     /// The key for new values.
-    pub(super) fn active(&self) -> Option<(KeyId, &XChaCha)> {
+    pub(super) fn active(&self) -> Option<(KeyId, &Sealer)> {
         Some((self.active, self.get(self.active)?))
     }
 
-    pub(super) fn get(&self, id: KeyId) -> Option<&XChaCha> {
-        self.all.iter().find(|key| key.id == id).map(|key| &key.cipher)
+    pub(super) fn get(&self, id: KeyId) -> Option<&Sealer> {
+        self.all.iter().find(|key| key.id == id).map(|key| &key.sealer)
     }
 
     /// Adding a key once more changes nothing, so that reading a configuration again is harmless.
     fn add(&mut self, id: KeyId, key: EncryptionKey) -> Result<(), KeyError> {
         if let Some(known) = self.all.iter().find(|known| known.id == id) {
-            return if known.key.bytes() == key.bytes() { Ok(()) } else { Err(KeyError::DuplicateId(id)) };
+            return if known.key.is_same(&key) { Ok(()) } else { Err(KeyError::DuplicateId(id)) };
         }
-        self.all.push(RingKey { id, cipher: XChaCha::new(&key), key });
+        self.all.push(RingKey { id, sealer: Sealer::new(&key), key });
         Ok(())
     }
 }

@@ -7,9 +7,7 @@ use super::aead::{Aead, Tag};
 use super::key::KeyId;
 use super::nonce::Nonce;
 use super::ring::Keys;
-use crate::envelope::{self, Body, CHECKSUM_LEN, Cipher, Envelope, EnvelopeError};
-
-const CIPHER: Cipher = Cipher::XChaCha20Poly1305;
+use crate::envelope::{self, Body, CHECKSUM_LEN, Envelope, EnvelopeError};
 
 /// Turns a clear envelope, as a serialize layer wrote it, into a sealed one.
 pub(super) fn seal(keys: &Keys, nonce: &Nonce, key: &Key, clear: &[u8]) -> Result<Bytes, CacheError> {
@@ -17,18 +15,18 @@ pub(super) fn seal(keys: &Keys, nonce: &Nonce, key: &Key, clear: &[u8]) -> Resul
         |error| CacheError::with_source(ErrorKind::Encode, "payload to seal is not a clear envelope", error);
     let envelope = Envelope::parse_unchecked(clear).map_err(not_clear)?;
     let payload = envelope.clear_payload().map_err(not_clear)?;
-    let (key_id, cipher) =
+    let (key_id, sealer) =
         keys.active().ok_or_else(|| CacheError::new(ErrorKind::Internal, "key ring has no active key"))?;
 
     let head_len = envelope.head.len() + 1 + size_of::<u32>();
-    let mut sealed = Vec::with_capacity(head_len + nonce.len() + payload.len() + CIPHER.tag_len());
-    envelope::begin_sealed(&mut sealed, envelope.head, CIPHER, key_id.0);
+    let mut sealed = Vec::with_capacity(head_len + nonce.len() + payload.len() + size_of::<Tag>());
+    envelope::begin_sealed(&mut sealed, envelope.head, sealer.cipher(), key_id.0);
     let tag = {
         let associated = Associated::new(key, &sealed);
         sealed.extend_from_slice(nonce);
         let start = sealed.len();
         sealed.extend_from_slice(payload);
-        cipher
+        sealer
             .seal(nonce, associated.bytes(), &mut sealed[start..])
             .map_err(|_| CacheError::new(ErrorKind::Encode, "value is too large to be sealed"))?
     };
@@ -40,15 +38,18 @@ pub(super) fn seal(keys: &Keys, nonce: &Nonce, key: &Key, clear: &[u8]) -> Resul
 pub(super) fn open(keys: &Keys, key: &Key, sealed: &[u8]) -> Result<Bytes, CacheError> {
     let envelope = Envelope::parse(sealed, key)?;
     let Body::Sealed(body) = envelope.body else { return Err(EnvelopeError::NotSealed.into()) };
-    if body.cipher != CIPHER {
-        return Err(EnvelopeError::UnknownCipher(body.cipher.id()).into());
-    }
-    let cipher = keys.get(KeyId(body.key_id)).ok_or_else(|| {
+    let sealer = keys.get(KeyId(body.key_id)).ok_or_else(|| {
         CacheError::new(
             ErrorKind::Decrypt,
             format!("value is sealed with key {}, which is not in the ring", body.key_id),
         )
     })?;
+    if body.cipher != sealer.cipher() {
+        return Err(CacheError::new(
+            ErrorKind::Decrypt,
+            format!("value is sealed with {:?}, which key {} is not for", body.cipher, body.key_id),
+        ));
+    }
     let forged =
         || CacheError::new(ErrorKind::Decrypt, "authentication failed: altered, or stored under another key");
     let nonce = Nonce::try_from(body.nonce).map_err(|_| forged())?;
@@ -59,7 +60,7 @@ pub(super) fn open(keys: &Keys, key: &Key, sealed: &[u8]) -> Result<Bytes, Cache
     let start = clear.len();
     clear.extend_from_slice(body.ciphertext);
     let associated = Associated::new(key, body.authenticated);
-    cipher.open(&nonce, associated.bytes(), &mut clear[start..], &tag).map_err(|_| forged())?;
+    sealer.open(&nonce, associated.bytes(), &mut clear[start..], &tag).map_err(|_| forged())?;
     envelope::finish(&mut clear, 0, key);
     Ok(clear.into())
 }
@@ -104,20 +105,27 @@ mod tests {
     use super::super::key::EncryptionKey;
     use super::super::ring::KeyRing;
     use super::*;
+    use crate::envelope::Cipher;
 
-    /// The file is read by the tests of the stored form; here it holds the writing side to the same bytes.
+    /// The files are read by the tests of the stored form; here they hold the writing side to the same bytes.
     #[test]
-    fn sealing_is_what_the_golden_file_holds() {
-        let text = include_str!("../../tests/golden/v1-sealed.hex");
+    fn sealing_is_what_the_golden_files_hold() {
+        sealing_is(Cipher::XChaCha20Poly1305, include_str!("../../tests/golden/v1-sealed.hex"));
+        sealing_is(Cipher::Xaes256Gcm, include_str!("../../tests/golden/v1-sealed-xaes.hex"));
+    }
+
+    fn sealing_is(cipher: Cipher, text: &str) {
         let digits: String = text.split_whitespace().collect();
         let golden: Vec<u8> = (0..digits.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
             .collect();
         let key = Key::new("golden:v1").unwrap();
-        let ring = KeyRing::new(KeyId(7), EncryptionKey::from_bytes(&[0x42; 32]).unwrap());
+        let secret = EncryptionKey::from_bytes(&[0x42; 32]).unwrap().with_cipher(cipher);
+        let ring = KeyRing::new(KeyId(7), secret);
         let clear = open(&ring.keys(), &key, &golden).unwrap();
         let Body::Sealed(body) = Envelope::parse(&golden, &key).unwrap().body else { panic!("not sealed") };
+        assert_eq!(body.cipher, cipher);
         let nonce = Nonce::try_from(body.nonce).unwrap();
         assert_eq!(seal(&ring.keys(), &nonce, &key, &clear).unwrap(), golden);
     }

@@ -98,14 +98,19 @@ impl Header {
 }
 
 /// How a sealed envelope is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Cipher {
     /// XChaCha20-Poly1305 with a nonce of 24 bytes and a tag of 16.
+    #[default]
     XChaCha20Poly1305 = 1,
-    /// AES-256-GCM with a nonce of 12 bytes and a tag of 16. The number is reserved; this build neither seals nor opens it.
-    Aes256Gcm = 2,
+    // 2 is reserved for AES-256-GCM with a nonce of 12 bytes.
+    /// AES-256-GCM with a nonce of 24 bytes and a tag of 16: [XAES-256-GCM], which derives a key and a nonce of 12 bytes for each
+    /// value.
+    ///
+    /// [XAES-256-GCM]: https://c2sp.org/XAES-256-GCM
+    Xaes256Gcm = 3,
 }
 
 impl Cipher {
@@ -114,7 +119,7 @@ impl Cipher {
     pub fn from_id(id: u8) -> Option<Self> {
         match id {
             1 => Some(Self::XChaCha20Poly1305),
-            2 => Some(Self::Aes256Gcm),
+            3 => Some(Self::Xaes256Gcm),
             _ => None,
         }
     }
@@ -128,10 +133,7 @@ impl Cipher {
     /// The length of its nonce, in bytes.
     #[must_use]
     pub fn nonce_len(self) -> usize {
-        match self {
-            Self::XChaCha20Poly1305 => 24,
-            Self::Aes256Gcm => 12,
-        }
+        24
     }
 
     /// The length of its authentication tag, in bytes.

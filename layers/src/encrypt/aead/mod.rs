@@ -1,17 +1,20 @@
-//! Authenticated encryption, by one of two implementations that make the same bytes.
+//! Authenticated encryption: two ciphers, one of them by one of two implementations that make the same bytes.
 
 #[cfg(any(test, not(feature = "encrypt-ring")))]
 mod portable;
 #[cfg(feature = "encrypt-ring")]
 mod ring;
+mod xaes;
 
 #[cfg(not(feature = "encrypt-ring"))]
-pub(super) use portable::XChaCha;
+use portable::XChaCha;
 #[cfg(feature = "encrypt-ring")]
-pub(super) use ring::XChaCha;
+use ring::XChaCha;
+use xaes::Xaes;
 
 use super::key::EncryptionKey;
 use super::nonce::Nonce;
+use crate::envelope::Cipher;
 
 pub(super) type Tag = [u8; 16];
 
@@ -28,6 +31,45 @@ pub(super) trait Aead: Clone {
 
     /// Decrypts the payload where it stands. What stands there when refused is of no use.
     fn open(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8], tag: &Tag) -> Result<(), Refused>;
+}
+
+/// A key made ready for the cipher it is for.
+#[derive(Clone)]
+pub(super) enum Sealer {
+    XChaCha(XChaCha),
+    Xaes(Xaes),
+}
+
+impl Sealer {
+    pub(super) fn cipher(&self) -> Cipher {
+        match self {
+            Self::XChaCha(_) => Cipher::XChaCha20Poly1305,
+            Self::Xaes(_) => Cipher::Xaes256Gcm,
+        }
+    }
+}
+
+impl Aead for Sealer {
+    fn new(key: &EncryptionKey) -> Self {
+        match key.cipher() {
+            Cipher::XChaCha20Poly1305 => Self::XChaCha(XChaCha::new(key)),
+            Cipher::Xaes256Gcm => Self::Xaes(Xaes::new(key)),
+        }
+    }
+
+    fn seal(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8]) -> Result<Tag, Refused> {
+        match self {
+            Self::XChaCha(cipher) => cipher.seal(nonce, associated, payload),
+            Self::Xaes(cipher) => cipher.seal(nonce, associated, payload),
+        }
+    }
+
+    fn open(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8], tag: &Tag) -> Result<(), Refused> {
+        match self {
+            Self::XChaCha(cipher) => cipher.open(nonce, associated, payload, tag),
+            Self::Xaes(cipher) => cipher.open(nonce, associated, payload, tag),
+        }
+    }
 }
 
 #[cfg(test)]

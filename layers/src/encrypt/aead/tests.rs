@@ -1,8 +1,9 @@
-//! The ciphers against the packages that stand for them, and against published test vectors.
+//! The ciphers against the packages that stand for them and against published test vectors.
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead as Reference, KeyInit, Payload};
 use proptest::prelude::*;
+use xaes_256_gcm::Xaes256Gcm;
 
 use super::*;
 
@@ -62,6 +63,8 @@ fn bytes(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = V
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn xchacha_is_that_of_the_package(
         key: [u8; 32], nonce: [u8; 24], associated in bytes(0..300), payload in bytes(0..5000), flip: usize,
@@ -69,6 +72,13 @@ proptest! {
         agrees::<portable::XChaCha, XChaCha20Poly1305>(&key, &nonce, &associated, &payload, flip);
         #[cfg(feature = "encrypt-ring")]
         agrees::<ring::XChaCha, XChaCha20Poly1305>(&key, &nonce, &associated, &payload, flip);
+    }
+
+    #[test]
+    fn xaes_is_that_of_the_package(
+        key: [u8; 32], nonce: [u8; 24], associated in bytes(0..300), payload in bytes(0..5000), flip: usize,
+    ) {
+        agrees::<Xaes, Xaes256Gcm>(&key, &nonce, &associated, &payload, flip);
     }
 }
 
@@ -105,4 +115,18 @@ fn xchacha_is_that_of_the_draft() {
     check::<portable::XChaCha>();
     #[cfg(feature = "encrypt-ring")]
     check::<ring::XChaCha>();
+}
+
+/// The test vectors of <https://c2sp.org/XAES-256-GCM>, for either highest bit of the first block.
+#[test]
+fn xaes_is_that_of_the_specification() {
+    let nonce = b"ABCDEFGHIJKLMNOPQRSTUVWX";
+    for (key, associated, sealed) in [
+        ([1; 32], "", "ce546ef63c9cc60765923609 b33a9a1974e96e52daf2fcf7075e2271"),
+        ([3; 32], "c2sp.org/XAES-256-GCM", "986ec1832593df5443a17943 7fd083bf3fdb41abd740a21f71eb769d"),
+    ] {
+        let (associated, sealed) = (associated.as_bytes(), unhex(sealed));
+        assert_eq!(seal::<Xaes>(&key, nonce, associated, b"XAES-256-GCM"), sealed);
+        assert_eq!(open::<Xaes>(&key, nonce, associated, &sealed).as_deref(), Ok(&b"XAES-256-GCM"[..]));
+    }
 }

@@ -2,7 +2,7 @@
 
 use cachex_core::{CacheRequest, ErrorKind, Key};
 use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyError, KeyId, KeyRing};
-use cachex_layers::envelope::{Body, Envelope, Unreadable};
+use cachex_layers::envelope::{Body, Cipher, Envelope, Unreadable};
 use cachex_layers::serialize::SerializeLayer;
 use proptest::prelude::*;
 use tower_layer::Layer;
@@ -17,12 +17,16 @@ fn name(number: u32) -> Key {
     Key::new(format!("k:{number}")).unwrap()
 }
 
-fn key_id(shelf: &Shelf, key: &Key) -> u32 {
+fn sealed_with(shelf: &Shelf, key: &Key) -> (u32, Cipher) {
     let bytes = shelf.bytes(key);
     match Envelope::parse(&bytes, key).unwrap().body {
-        Body::Sealed(body) => body.key_id,
+        Body::Sealed(body) => (body.key_id, body.cipher),
         Body::Clear(_) => panic!("not sealed"),
     }
+}
+
+fn key_id(shelf: &Shelf, key: &Key) -> u32 {
+    sealed_with(shelf, key).0
 }
 
 #[test]
@@ -46,6 +50,34 @@ fn rotation_needs_no_restart() {
     // The same number with other bytes does not open it either.
     keys.add(KeyId(1), secret(9)).unwrap();
     assert_eq!(get::<u32, _>(&service, &name(1)).expect_err("another key").kind(), ErrorKind::Decrypt);
+}
+
+#[test]
+fn each_key_has_its_cipher() {
+    let shelf = Shelf::default();
+    let keys = KeyRing::new(KeyId(1), secret(1));
+    let sealing = EncryptLayer::new(keys.clone()).on_unreadable(Unreadable::Error);
+    let service = SerializeLayer::default().layer(sealing.layer(shelf.clone()));
+    ask(&service, CacheRequest::set(name(1), 1_u32, None)).unwrap();
+    keys.rotate(KeyId(2), secret(2).with_cipher(Cipher::Xaes256Gcm)).unwrap();
+    ask(&service, CacheRequest::set(name(2), 2_u32, None)).unwrap();
+
+    assert_eq!(sealed_with(&shelf, &name(1)), (1, Cipher::XChaCha20Poly1305));
+    assert_eq!(sealed_with(&shelf, &name(2)), (2, Cipher::Xaes256Gcm));
+    for number in [1, 2] {
+        assert_eq!(*get::<u32, _>(&service, &name(number)).unwrap().expect("a hit").value, number);
+    }
+    // The same bytes for another cipher are another key.
+    let again = keys.add(KeyId(1), secret(1).with_cipher(Cipher::Xaes256Gcm));
+    assert_eq!(again, Err(KeyError::DuplicateId(KeyId(1))));
+    keys.add(KeyId(2), secret(2).with_cipher(Cipher::Xaes256Gcm)).unwrap();
+    // Nor do they open what the other cipher sealed.
+    let other = KeyRing::new(KeyId(1), secret(1).with_cipher(Cipher::Xaes256Gcm));
+    let other = EncryptLayer::new(other).on_unreadable(Unreadable::Error);
+    let other = SerializeLayer::default().layer(other.layer(shelf));
+    let error = get::<u32, _>(&other, &name(1)).expect_err("another cipher");
+    assert_eq!(error.kind(), ErrorKind::Decrypt);
+    assert!(error.to_string().contains("which key 1 is not for"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use cachex_core::{CacheRequest, Codec, CodecId, Key};
 use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
-use cachex_layers::envelope::{self, Envelope, Header, TagStamp, Unreadable};
+use cachex_layers::envelope::{self, Cipher, Envelope, Header, TagStamp, Unreadable};
 use cachex_layers::serialize::{Bincode, Json, MessagePack, Postcard, SerializeLayer};
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
@@ -61,8 +61,8 @@ fn layer<C>(codec: C) -> SerializeLayer<C> {
         .wall_clock(|| SystemTime::UNIX_EPOCH + Duration::from_millis(CREATED_MS))
 }
 
-fn sealing() -> EncryptLayer {
-    let key = EncryptionKey::from_bytes(&[0x42; 32]).unwrap();
+fn sealing(cipher: Cipher) -> EncryptLayer {
+    let key = EncryptionKey::from_bytes(&[0x42; 32]).unwrap().with_cipher(cipher);
     EncryptLayer::new(KeyRing::new(KeyId(7), key)).on_unreadable(Unreadable::Error)
 }
 
@@ -120,9 +120,18 @@ fn postcard() {
 
 #[test]
 fn sealed() {
+    check_sealed("sealed", Cipher::XChaCha20Poly1305);
+}
+
+#[test]
+fn sealed_xaes() {
+    check_sealed("sealed-xaes", Cipher::Xaes256Gcm);
+}
+
+fn check_sealed(name: &str, cipher: Cipher) {
     let shelf = Shelf::default();
-    let service = layer(Bincode).layer(sealing().layer(shelf.clone()));
-    let golden = golden("sealed", || {
+    let service = layer(Bincode).layer(sealing(cipher).layer(shelf.clone()));
+    let golden = golden(name, || {
         ask(&service, CacheRequest::set(key(), country(), TTL)).unwrap();
         shelf.bytes(&key())
     });

@@ -12,9 +12,10 @@ pub use cache::Cache;
 pub use cachex_core as core;
 pub use cachex_core::{
     BoxCacheService, CacheError, CacheRequest, CacheResponse, CacheService, Codec, Condition, Effect,
-    Encoded, Entry, EntryMeta, ErrorKind, FillToken, Intent, IntoKey, IntoTags, Invalidation, Key,
-    KeyHashBuilder, KeyTtl, Keys, LocalStore, Op, OpClass, Origin, Publisher, Retry, Sealed, SealedOnly,
+    Encoded, Entry, EntryMeta, ErrorKind, FencingToken, FillToken, Intent, IntoKey, IntoTags, Invalidation,
+    Key, KeyHashBuilder, KeyTtl, Keys, LocalStore, Op, OpClass, Origin, Publisher, Retry, Sealed, SealedOnly,
     StaleReason, Subscription, Tag, Tags, Ttl,
 };
 pub use cachex_layers as layers;
 pub use keys::KeyBuilder;
+pub use patterns::LockGuard;

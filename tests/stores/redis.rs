@@ -2,6 +2,7 @@
 
 mod connecting;
 mod failures;
+mod locks;
 mod operations;
 mod pubsub;
 mod recovery;
@@ -31,7 +32,7 @@ impl StoreHarness for Harness {
     type Store = RedisStore;
 
     fn capabilities(&self) -> Capabilities {
-        let coordination = [Op::AddTags, Op::InvalidateTags, Op::Lock, Op::ExtendLock, Op::Unlock];
+        let coordination = [Op::AddTags, Op::InvalidateTags];
         Capabilities::all("RedisStore").without(&coordination).fence(Fence::IfAbsent).untyped_counters()
     }
 

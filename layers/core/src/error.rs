@@ -94,6 +94,8 @@ pub enum ErrorKind {
     /// A loader or writer panicked.
     LoaderPanicked,
 
+    /// Someone else held a lock for as long as the caller would wait.
+    LockHeld,
     /// A lock is not held, or no longer.
     LockLost,
     /// A layer from outside cachex failed; its error is the source.
@@ -143,6 +145,7 @@ impl ErrorKind {
             Self::Decrypt => "decrypt",
             Self::Loader => "loader",
             Self::LoaderPanicked => "loader_panicked",
+            Self::LockHeld => "lock_held",
             Self::LockLost => "lock_lost",
             Self::Foreign => "foreign",
             Self::Internal => "internal",

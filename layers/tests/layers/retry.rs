@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cachex_core::testing::{Leaf, Outcome, Readiness};
 use cachex_core::{
-    CacheError, CacheRequest, CacheResponse, Condition, Effect, ErrorKind, Key, Retry, Set, Ttl,
+    CacheError, CacheRequest, CacheResponse, Condition, Effect, ErrorKind, Key, LockOwner, Retry, Set, Ttl,
 };
 use cachex_layers::RetryLayer;
 use tokio::time::Instant;
@@ -76,6 +76,7 @@ async fn what_cannot_be_done_twice_is_not() {
         (never_sent(), only_if_absent(), 3),
         (in_doubt(), CacheRequest::set(key(), 1u64, Ttl::Never), 3),
         (in_doubt(), CacheRequest::delete(key()), 3),
+        (in_doubt(), CacheRequest::lock(key(), LockOwner(1), Duration::from_secs(1)), 3),
     ] {
         send(&RetryLayer::default(), &leaf, request.clone()).await.unwrap_err();
         assert_eq!(leaf.calls(), calls, "{request:?}");

@@ -27,6 +27,7 @@ struct Table {
 struct Held {
     owner: LockOwner,
     until: Instant,
+    token: FencingToken,
 }
 
 /// A table smaller than this is not worth tidying.
@@ -36,16 +37,21 @@ impl LockTable {
     pub(super) fn acquire(&self, key: Key, owner: LockOwner, ttl: Duration) -> Option<FencingToken> {
         let now = clock::now();
         let mut table = lock(&self.0);
-        if table.held.get(&key).is_some_and(|held| held.until > now) {
-            return None;
+        if let Some(held) = table.held.get_mut(&key).filter(|held| held.until > now) {
+            // The answer to an owner's first attempt may have been lost on its way.
+            return (held.owner == owner).then(|| {
+                held.until = held.until.max(now + ttl);
+                held.token
+            });
         }
-        table.held.insert(key, Held { owner, until: now + ttl });
+        table.last_token += 1;
+        let token = FencingToken(NonZeroU64::new(table.last_token)?);
+        table.held.insert(key, Held { owner, until: now + ttl, token });
         if table.held.len() >= table.tidy_at.max(TIDY_FROM) {
             table.held.retain(|_, held| held.until > now);
             table.tidy_at = table.held.len() * 2;
         }
-        table.last_token += 1;
-        NonZeroU64::new(table.last_token).map(FencingToken)
+        Some(token)
     }
 
     pub(super) fn extend(&self, key: &Key, owner: LockOwner, ttl: Duration) -> bool {

@@ -8,7 +8,9 @@ use cachex_core::{
 };
 use redis::{Cmd, Pipeline};
 
+use super::lock;
 use super::reply::Expected;
+use super::script::Invocation;
 
 /// The largest value, in bytes: what Redis itself takes with its default `proto-max-bulk-len`. It closes the connection
 /// on more, under everyone who shares it.
@@ -28,6 +30,8 @@ pub(super) enum Plan<P> {
     Publish(Keys),
     /// A subscription to them.
     Subscribe,
+    /// A script on one key.
+    Script(Invocation, Expected),
     /// The answer is known already.
     Answer(CacheResponse<P>),
     /// The store shall be closed.
@@ -60,6 +64,9 @@ pub(super) fn plan<P: StoredBytes>(
         CacheRequest::Publish(publish) if publish.keys.is_empty() => Plan::Answer(CacheResponse::Count(0)),
         CacheRequest::Publish(publish) => Plan::Publish(publish.keys),
         CacheRequest::Subscribe => Plan::Subscribe,
+        CacheRequest::Lock(lock) => lock::acquire(&lock.key, lock.owner, lock.ttl)?,
+        CacheRequest::ExtendLock(lock) => lock::extend(&lock.key, lock.owner, lock.ttl)?,
+        CacheRequest::Unlock(lock) => lock::release(&lock.key, lock.owner),
         CacheRequest::Ping => Plan::Command(redis::cmd("PING"), Expected::Done),
         CacheRequest::Close => Plan::Close,
         _ => return Err(CacheError::unsupported(op, STORE)),
@@ -227,6 +234,7 @@ mod tests {
         let packed = match plan(request, default_ttl).unwrap() {
             Plan::Command(command, _) => command.get_packed_command(),
             Plan::Transaction(pipeline, _) => pipeline.get_packed_pipeline(),
+            Plan::Script(script, _) => script.by_hash().get_packed_command(),
             Plan::Answer(answer) => return format!("{answer:?}"),
             Plan::Publish(keys) => return format!("publish {}", keys.len()),
             Plan::Subscribe => return "subscribe".to_owned(),
@@ -280,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn locks() {
+        let (k, owner) = (|| key("k"), LockOwner(0xab));
+        let tail = "1 k\u{1f}lock 000000000000000000000000000000ab";
+        for (request, expected) in [
+            (CacheRequest::lock(k(), owner, Duration::from_micros(1_500)), format!("{tail} 2")),
+            (CacheRequest::extend_lock(k(), owner, MINUTE), format!("{tail} 60000")),
+            (CacheRequest::unlock(k(), owner), tail.to_owned()),
+        ] {
+            let sent = words(request, Some(MINUTE));
+            let (script, args) = sent.split_at("EVALSHA ".len() + 40);
+            assert!(script.starts_with("EVALSHA "), "{sent}");
+            assert_eq!(args.trim_start(), expected);
+        }
+    }
+
+    #[test]
     fn the_default_lifetime_fills_in() {
         let k = || key("k");
         assert_eq!(words(CacheRequest::set(k(), value("v"), Ttl::Default), Some(MINUTE)), "SET k v PX 60000");
@@ -305,19 +329,20 @@ mod tests {
     fn refusals() {
         let k = || key("k");
         let tags = || ["t"].into_tags().unwrap();
-        let cases: [(CacheRequest<Encoded>, ErrorKind); 5] = [
+        let cases: [(CacheRequest<Encoded>, ErrorKind); 6] = [
             (CacheRequest::set(k(), value("v"), Duration::ZERO), ErrorKind::InvalidTtl),
             (CacheRequest::increment(k(), 1, Duration::MAX), ErrorKind::InvalidTtl),
             (Set::new(k(), value("v"), None).tags(tags()).into(), ErrorKind::Unsupported),
             (CacheRequest::add_tags(k(), tags()), ErrorKind::Unsupported),
-            (CacheRequest::lock(k(), LockOwner(1), MINUTE), ErrorKind::Unsupported),
+            (CacheRequest::lock(k(), LockOwner(1), Duration::ZERO), ErrorKind::InvalidTtl),
+            (CacheRequest::extend_lock(k(), LockOwner(1), Duration::MAX), ErrorKind::InvalidTtl),
         ];
         for (request, kind) in cases {
             let op = request.op();
             let error = plan(request, None).unwrap_err();
             assert_eq!(error.kind(), kind, "{op}");
         }
-        let error = plan(CacheRequest::<Encoded>::unlock(k(), LockOwner(1)), None).unwrap_err();
-        assert_eq!(error.to_string(), "unlock: RedisStore does not support unlock");
+        let error = plan(CacheRequest::<Encoded>::invalidate_tags(tags()), None).unwrap_err();
+        assert_eq!(error.to_string(), "invalidate_by_tag: RedisStore does not support invalidate_by_tag");
     }
 }

@@ -19,7 +19,8 @@
 //! # Time limits
 //!
 //! Every request ends within the [connect timeout](RedisStoreBuilder::connect_timeout) plus the
-//! [response timeout](RedisStoreBuilder::response_timeout) (half as much again for the former, should a runtime stand still). The
+//! [response timeout](RedisStoreBuilder::response_timeout) (half as much again for the former, should a runtime stand still;
+//! twice the latter for a lock, when the server turns out not to know its script). The
 //! driver retries nothing: that is for a retry layer to decide.
 //!
 //! # What each operation is on the server
@@ -35,12 +36,20 @@
 //! | publish_invalidation | `PUBLISH`, one for every 16 KiB of keys |
 //! | subscribe_invalidations | `SUBSCRIBE`, on a connection of its own |
 //! | incr_by | `INCRBY`; with a lifetime `MULTI`, `SET … 0 PX … NX`, `INCRBY`, `EXEC`: it counts for a new counter only |
+//! | lock, extend_lock, unlock | a script by `EVALSHA`, and by `EVAL` where the server has not seen it |
 //!
 //! A fill ([`Intent::Fill`](cachex_core::Intent::Fill)) is a `SET … NX`: it never overwrites what anyone wrote since the load began. It may store
 //! what was deleted on another node while the load ran: that takes a fence across nodes, which this store does not keep
 //! by itself. Its misses carry [`FillToken::UNFENCED`](cachex_core::FillToken::UNFENCED).
 //!
-//! Tags and locks are not served yet, and answered with `Unsupported`.
+//! Tags are not served yet, and answered with `Unsupported`.
+//!
+//! # Locks
+//!
+//! A lock is a hash of its own, under the lock's name with a suffix (`\x1flock`) that no key can have: entries and locks of one
+//! name do not touch. It keeps the last fencing token, and expires a day after the lock was given up or ran out. See
+//! [`patterns::lock`](crate::patterns::lock) for the guard, and for what a lock does and does not guarantee. An ACL user needs
+//! `+evalsha +eval +time +hmget +hset +hdel +pexpire`.
 //!
 //! # Invalidation messages
 //!
@@ -66,8 +75,10 @@ mod builder;
 mod command;
 mod connection;
 mod error;
+mod lock;
 mod pubsub;
 mod reply;
+mod script;
 mod service;
 #[cfg(feature = "redis-tls")]
 mod tls;

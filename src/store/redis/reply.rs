@@ -1,9 +1,12 @@
 //! From the server's reply to a response.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachex_core::{CacheError, CacheResponse, Entry, EntryMeta, FillToken, KeyTtl, Origin, StoredBytes};
+use cachex_core::{
+    CacheError, CacheResponse, Entry, EntryMeta, FencingToken, FillToken, KeyTtl, Origin, StoredBytes,
+};
 use redis::Value;
 
 use super::error;
@@ -33,6 +36,8 @@ pub(super) enum Expected {
     LastInteger,
     /// How many subscribers, for each of several messages.
     Reached,
+    /// A fencing token, or nothing when someone else holds the lock.
+    Locked,
 }
 
 impl Expected {
@@ -56,6 +61,10 @@ impl Expected {
             (Self::Flag, Value::Int(flag)) => Ok(CacheResponse::Applied(flag == 1)),
             (Self::Ttl, Value::Int(millis)) => ttl(millis).map(CacheResponse::Ttl),
             (Self::Integer, Value::Int(value)) => Ok(CacheResponse::Integer(value)),
+            (Self::Locked, Value::Nil) => Ok(CacheResponse::Locked(None)),
+            (Self::Locked, Value::Int(token)) => {
+                fencing_token(token).map(|token| CacheResponse::Locked(Some(token)))
+            }
             (Self::LastFlag, Value::Array(values)) => Self::Flag.decode(last(values)?),
             (Self::LastInteger, Value::Array(values)) => Self::Integer.decode(last(values)?),
             (Self::Reached, Value::Array(counts)) => reached(counts).map(CacheResponse::Count),
@@ -116,6 +125,11 @@ fn last(mut values: Vec<Value>) -> Result<Value, CacheError> {
     values.pop().ok_or_else(error::unexpected_reply)
 }
 
+fn fencing_token(token: i64) -> Result<FencingToken, CacheError> {
+    let token = u64::try_from(token).ok().and_then(NonZeroU64::new);
+    token.map(FencingToken).ok_or_else(error::unexpected_reply)
+}
+
 fn ttl(millis: i64) -> Result<KeyTtl, CacheError> {
     match millis {
         -2 => Ok(KeyTtl::Missing),
@@ -159,6 +173,8 @@ mod tests {
             (Expected::Ttl, ":-3|"),
             (Expected::Stored, ":1|"),
             (Expected::LastFlag, "*0|"),
+            (Expected::Locked, ":0|"),
+            (Expected::Locked, "$1|7|"),
         ] {
             assert_eq!(decode(expected, lines).unwrap_err().kind(), ErrorKind::Server, "{expected:?}");
         }

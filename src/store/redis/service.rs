@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::command::{Plan, plan};
 use super::connection::{Connections, Lease};
 use super::reply::{self, Expected};
+use super::script::Invocation;
 use super::{RedisStore, error};
 
 /// The future of a [`RedisStore`]'s call.
@@ -74,6 +75,7 @@ impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
             Ok(Plan::Transaction(pipeline, expected)) => (Wire::Transaction(pipeline), expected),
             Ok(Plan::Publish(keys)) => (Wire::Messages(self.0.publishing.commands(&keys)), Expected::Reached),
             Ok(Plan::Subscribe) => return self.subscribe(),
+            Ok(Plan::Script(script, expected)) => (Wire::Script(script), expected),
             Ok(Plan::Close) => {
                 self.0.hub.close();
                 self.connections().close();
@@ -113,6 +115,7 @@ enum Wire {
     Transaction(Pipeline),
     /// Commands that have nothing to do with each other.
     Messages(Pipeline),
+    Script(Invocation),
 }
 
 impl Wire {
@@ -126,6 +129,13 @@ impl Wire {
             Self::Messages(pipeline) => {
                 let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 Ok(Value::Array(replies))
+            }
+            Self::Script(script) => {
+                let reply = lease.connection.send_packed_command(&script.by_hash()).await?;
+                if !Invocation::is_unknown(&reply) {
+                    return Ok(reply);
+                }
+                lease.connection.send_packed_command(&script.by_source()).await
             }
         }
     }

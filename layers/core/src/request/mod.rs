@@ -50,7 +50,8 @@ pub enum CacheRequest<V> {
     AddTags(Arc<AddTags>),
     /// Invalidate every entry that carries one of these tags. Answered by `Done`.
     InvalidateTags(InvalidateTags),
-    /// Take a lock. Answered by `Locked`: `None` when someone else holds it.
+    /// Take a lock. Answered by `Locked`: `None` when someone else holds it. An owner that holds it already is told the same
+    /// token again, and holds it for at least as long as it asks now.
     Lock(Arc<Lock>),
     /// Hold a lock for longer. Answered by `Applied`: `false` when it is not, or no longer, this owner's.
     ExtendLock(Arc<ExtendLock>),
@@ -226,12 +227,12 @@ impl<V> CacheRequest<V> {
     /// Whether doing it twice leaves the store as doing it once does. The answer may differ: a delete that is repeated finds
     /// nothing left.
     ///
-    /// Increments are not, nor is a conditional write: done twice, it refuses itself. Neither is taking a lock that may
-    /// already have been taken for the same owner; extending and releasing compare the owner and are.
+    /// Increments are not, nor is a conditional write: done twice, it refuses itself. Locks are: an owner that takes one again
+    /// is told the same token, and extending and releasing compare the owner.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::Increment(_) | Self::Lock(_) => false,
+            Self::Increment(_) => false,
             Self::Set(set) => set.condition == Condition::Always,
             _ => true,
         }

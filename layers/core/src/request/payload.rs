@@ -1,6 +1,7 @@
 //! What each operation needs to know.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,18 @@ pub struct InvalidateTags {
 /// Who holds a lock: 128 random bits, told to nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LockOwner(pub u128);
+
+impl LockOwner {
+    /// An owner nobody else is: 128 bits that come from the randomness the operating system seeds hash maps with.
+    #[must_use]
+    pub fn random() -> Self {
+        // A keyed pseudorandom function (SipHash) under a 128-bit key that std changes with each use. The process is part of
+        // what is hashed, in case it was forked off another with the same key.
+        let (state, process) = (RandomState::new(), std::process::id());
+        let half = |n: u8| u128::from(state.hash_one((process, n)));
+        Self((half(0) << 64) | half(1))
+    }
+}
 
 impl fmt::Debug for LockOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -285,6 +298,17 @@ mod tests {
     #[test]
     fn a_request_is_four_words_wide() {
         assert_eq!(size_of::<CacheRequest<[u64; 100]>>(), 4 * size_of::<usize>());
+    }
+
+    #[test]
+    fn owners_differ() {
+        let owners: std::collections::HashSet<_> = (0..10_000).map(|_| LockOwner::random()).collect();
+        assert_eq!(owners.len(), 10_000);
+        let ones = owners.iter().fold([0_u32; 128], |mut ones, LockOwner(owner)| {
+            (0..128).for_each(|bit| ones[bit] += u32::from(owner >> bit & 1 == 1));
+            ones
+        });
+        assert!(ones.iter().all(|ones| (4_000..6_000).contains(ones)), "{ones:?}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub(super) fn values_of<V>(response: &CacheResponse<V>) -> Vec<&Arc<V>> {
 }
 
 /// Every kind of error there is.
-pub(super) const KINDS: [ErrorKind; 39] = [
+pub(super) const KINDS: [ErrorKind; 40] = [
     ErrorKind::InvalidKey,
     ErrorKind::InvalidTag,
     ErrorKind::InvalidTtl,
@@ -155,6 +155,7 @@ pub(super) const KINDS: [ErrorKind; 39] = [
     ErrorKind::Decrypt,
     ErrorKind::Loader,
     ErrorKind::LoaderPanicked,
+    ErrorKind::LockHeld,
     ErrorKind::LockLost,
     ErrorKind::Foreign,
     ErrorKind::Internal,

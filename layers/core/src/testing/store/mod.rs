@@ -178,6 +178,8 @@ macro_rules! store_behaviour_suite {
             a_lock_has_one_holder
             only_the_owner_extends_and_releases
             a_lock_expires_and_can_be_extended
+            taking_a_lock_again_changes_nothing
+            a_late_owner_has_no_say
             fencing_tokens_grow
             a_subscriber_hears_what_is_published
             ping_answers

@@ -136,7 +136,43 @@ pub async fn a_lock_expires_and_can_be_extended<H: StoreHarness>(harness: &H) {
     assert!(taken.is_some(), "the lock has outlived its time");
     assert!(!store.extend("lock-short", 1, HOUR).await);
     assert!(!store.unlock("lock-short", 1).await);
+    assert!(store.lock("lock-short", 3, HOUR).await.is_none(), "the new owner still holds it");
     assert!(store.lock("lock-extended", 2, HOUR).await.is_none());
+}
+
+/// An owner that takes its lock again, as a retry does whose first answer was lost, is told the same token; the lock is
+/// then held for no shorter than it was.
+pub async fn taking_a_lock_again_changes_nothing<H: StoreHarness>(harness: &H) {
+    let store = Probe::open(harness).await;
+    if !has_locks(&store).await {
+        return;
+    }
+    let token = store.lock("lock-again", 1, HOUR).await;
+    assert!(token.is_some());
+    assert_eq!(store.lock("lock-again", 1, harness.short_ttl()).await, token);
+    harness.pass(harness.short_ttl() * 2).await;
+    assert!(store.lock("lock-again", 2, HOUR).await.is_none(), "taking it again has not shortened it");
+    assert!(store.unlock("lock-again", 1).await);
+    assert!(!store.unlock("lock-again", 1).await, "it was taken once");
+    assert!(store.lock("lock-again", 2, HOUR).await > token);
+}
+
+/// Once its time is over the owner of a lock can neither extend nor release it, even if nobody else has taken it; taken
+/// again, by whomever, its token grows.
+pub async fn a_late_owner_has_no_say<H: StoreHarness>(harness: &H) {
+    let store = Probe::open(harness).await;
+    if !has_locks(&store).await {
+        return;
+    }
+    let first = store.lock("lock-late", 1, harness.short_ttl()).await;
+    harness.pass(harness.short_ttl() * 2).await;
+    assert!(!store.extend("lock-late", 1, HOUR).await);
+    assert!(!store.unlock("lock-late", 1).await);
+    let second = store.lock("lock-late", 1, harness.short_ttl()).await;
+    assert!(second > first, "{second:?} after {first:?}");
+    harness.pass(harness.short_ttl() * 2).await;
+    let third = store.lock("lock-late", 2, HOUR).await;
+    assert!(third > second, "{third:?} after {second:?}");
 }
 
 /// Each acquisition of a lock is told a larger number than the one before, whatever ended that one.

@@ -9,10 +9,10 @@ mod fences;
 mod lifetimes;
 
 pub use coordination::{
-    a_closed_store_says_so, a_lock_expires_and_can_be_extended, a_lock_has_one_holder,
-    a_rewrite_sheds_its_old_tags, a_subscriber_hears_what_is_published, fencing_tokens_grow,
-    only_the_owner_extends_and_releases, ping_answers, tags_can_be_added_later, tags_invalidate_together,
-    unsupported_operations_are_typed_errors,
+    a_closed_store_says_so, a_late_owner_has_no_say, a_lock_expires_and_can_be_extended,
+    a_lock_has_one_holder, a_rewrite_sheds_its_old_tags, a_subscriber_hears_what_is_published,
+    fencing_tokens_grow, only_the_owner_extends_and_releases, ping_answers, tags_can_be_added_later,
+    tags_invalidate_together, taking_a_lock_again_changes_nothing, unsupported_operations_are_typed_errors,
 };
 pub use counters::{
     a_counter_is_a_key_like_any_other, a_counter_is_no_value, a_value_is_no_counter,

@@ -7,7 +7,7 @@
 //! | what | here |
 //! |---|---|
 //! | what is asked | [`CacheRequest`], [`Op`], [`OpClass`], [`Key`], [`Tag`], [`Ttl`], [`Intent`] |
-//! | what is answered | [`CacheResponse`], [`Entry`], [`EntryMeta`] |
+//! | what is answered | [`CacheResponse`], [`Entry`], [`EntryMeta`], [`Subscription`] |
 //! | what went wrong | [`CacheError`], [`ErrorKind`], [`Retry`], [`Effect`] |
 //! | who answers | [`CacheService`], [`BoxCacheService`], [`LocalStore`] |
 //! | what travels as bytes | [`Encoded`], [`Sealed`], [`Codec`] |

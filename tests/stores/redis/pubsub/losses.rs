@@ -187,3 +187,45 @@ fn a_runtime_that_ends_takes_its_subscriptions_along_and_no_others() {
         assert_eq!(next(&mut subscription).await, MISSED);
     });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_subscribed_hears_or_is_told_whatever_happens() {
+    const SUBSCRIBERS: usize = 16;
+    const ROUNDS: usize = 25;
+    let server = RedisServer::start().await;
+    let store = RedisStore::connect(server.url()).unwrap();
+    let subscribers: Vec<_> = (0..SUBSCRIBERS)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut confirmed = 0;
+                for round in 0..ROUNDS {
+                    let Ok(mut subscription) = try_subscribe(&store).await else { continue };
+                    confirmed += 1;
+                    let name = format!("{n}:{round}");
+                    publish(&store, &[&name]).await.unwrap();
+                    loop {
+                        match next(&mut subscription).await {
+                            MISSED => break,
+                            message if message == keys(&[&name]) => break,
+                            message => assert!(message.is_some(), "the store is open"),
+                        }
+                    }
+                }
+                confirmed
+            })
+        })
+        .collect();
+    while subscribers.iter().any(|subscriber| !subscriber.is_finished()) {
+        server.command(["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    }
+    let mut confirmed = 0;
+    for subscriber in subscribers {
+        confirmed += subscriber.await.unwrap();
+    }
+    assert!(confirmed > 0);
+    eventually(PATIENCE, async || listeners(&server).await == 0).await;
+    assert_eq!(store.subscription_stats().subscribers, 0);
+    let mut subscription = subscribe(&store).await;
+    assert_eq!(until(&mut subscription, &store, "end").await, []);
+}

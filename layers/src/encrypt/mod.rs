@@ -25,7 +25,7 @@
 //!
 //! Speed: the package `chacha20poly1305` makes the bytes, or with the feature `encrypt-ring` (in `full`) `ring` makes the same ones.
 //! The latter needs a C compiler to build and is several times faster for small values: one of 128 bytes takes 0.5 µs instead
-//! of 1.9 µs on x86-64 (and 0.5 µs with AES, which does not depend on it). Without it, `-C target-cpu=x86-64-v3` (or `-C target-feature=+avx2`) helps where an
+//! of 1.9 µs on x86-64. AES takes 0.8 µs with either. Without it, `-C target-cpu=x86-64-v3` (or `-C target-feature=+avx2`) helps where an
 //! application's machines allow it: the vector code of Poly1305 is only inlined when the compiler may assume that it can run.
 //!
 //! Keys are overwritten when dropped. `ring` gets to see keys of single messages alone, derived by HChaCha20, and does not

@@ -1,19 +1,27 @@
 //! The Redis store: the behaviour suite against a real server, and what is its own.
 
-mod batching;
 mod connecting;
+mod credentials;
+mod errors;
 mod failures;
 mod locks;
 mod operations;
 mod pubsub;
 mod recovery;
+mod sentinel;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachex::store::redis::RedisStore;
 use cachex_core::testing::store::{Capabilities, Fence, StoreHarness};
-use cachex_core::{CacheError, CacheRequest, CacheResponse, Encoded, Key, Op, StoredBytes};
-use cachex_test_support::RedisServer;
+use cachex_core::{
+    CacheError, CacheRequest, CacheResponse, Effect, Encoded, ErrorKind, Key, Op, Retry, StoredBytes,
+};
+use cachex_test_support::{RedisServer, eventually};
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
@@ -28,13 +36,33 @@ async fn suite_server() -> &'static RedisServer {
     SERVER.get_or_init(RedisServer::start).await
 }
 
+/// What a store on a real server can do.
+fn capabilities() -> Capabilities {
+    let coordination = [Op::AddTags, Op::InvalidateTags];
+    Capabilities::all("RedisStore").without(&coordination).fence(Fence::IfAbsent).untyped_counters()
+}
+
+/// Waits until a server has let something go that was stored now, for this time.
+async fn expire_on(server: &'static RedisServer, time: Duration) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mark: Arc<str> = format!("mark:{}", NEXT.fetch_add(1, Ordering::Relaxed)).into();
+    server.command(["SET", &*mark, "", "PX", &time.as_millis().max(1).to_string()]).await;
+    // Boxed, as the compiler does not see that a future of a closure is `Send` within a trait's method.
+    let gone: Pin<Box<dyn Future<Output = ()> + Send>> =
+        Box::pin(eventually(time + PATIENCE, move || is_gone(server, Arc::clone(&mark))));
+    gone.await;
+}
+
+async fn is_gone(server: &'static RedisServer, key: Arc<str>) -> bool {
+    server.get(&*key).await.is_none()
+}
+
 impl StoreHarness for Harness {
     type Value = Encoded;
     type Store = RedisStore;
 
     fn capabilities(&self) -> Capabilities {
-        let coordination = [Op::AddTags, Op::InvalidateTags];
-        Capabilities::all("RedisStore").without(&coordination).fence(Fence::IfAbsent).untyped_counters()
+        capabilities()
     }
 
     async fn open(&self, default_ttl: Option<Duration>) -> RedisStore {
@@ -50,7 +78,7 @@ impl StoreHarness for Harness {
     }
 
     async fn pass(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+        expire_on(suite_server().await, time).await;
     }
 }
 
@@ -58,6 +86,22 @@ mod suite {
     use super::Harness;
 
     cachex_core::store_behaviour_suite!((flavor = "current_thread"), Harness);
+}
+
+/// A port nobody listens on.
+fn nowhere() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Holds an error to its row of the table.
+#[track_caller]
+fn assert_told(error: &CacheError, kind: ErrorKind, retry: Retry, effect: Effect) {
+    assert_eq!((error.kind(), error.retry(), error.effect()), (kind, retry, effect), "{error:?}");
+}
+
+/// Try again, but not before this many milliseconds have passed.
+fn soon(millis: u64) -> Retry {
+    Retry::After(Duration::from_millis(millis))
 }
 
 fn key(name: impl AsRef<str>) -> Key {

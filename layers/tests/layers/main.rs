@@ -3,8 +3,6 @@
 
 #[cfg(feature = "adapt")]
 mod adapt;
-#[cfg(feature = "batch")]
-mod batch;
 #[cfg(feature = "bulkhead")]
 mod bulkhead;
 #[cfg(feature = "circuit-breaker")]

@@ -8,9 +8,11 @@ use std::time::Duration;
 use cachex_core::{CacheError, ErrorKind, Ttl};
 
 use super::RedisStore;
-use super::address::{Address, DEFAULT_PORT, Endpoint, Secret};
-use super::connection::{Connections, Settings, Source};
+use super::address::{Address, DEFAULT_PORT, Endpoint, Secret, Target};
+use super::connection::{Connections, Route, Settings, Source, Transport};
+use super::credentials::{Credentials, Keychain};
 use super::pubsub::{Hub, Publishing};
+use super::sentinel::Sentinels;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
 
@@ -45,7 +47,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 #[must_use = "a builder makes no store until `build` is called"]
 pub struct RedisStoreBuilder {
     url: Option<Secret>,
-    endpoint: Option<Endpoint>,
+    place: Option<Place>,
+    sentinel: SentinelSettings,
     username: Option<String>,
     password: Option<Secret>,
     database: Option<u32>,
@@ -61,11 +64,29 @@ pub struct RedisStoreBuilder {
     invalidation_channel: String,
 }
 
+/// What the setters say of where the server is.
+#[derive(Clone, Debug)]
+enum Place {
+    Server(Endpoint),
+    Sentinel { master: String, nodes: Vec<String> },
+}
+
+/// What only sentinels need.
+#[derive(Clone, Debug, Default)]
+struct SentinelSettings {
+    username: Option<String>,
+    password: Option<Secret>,
+    /// What was said of TLS, if anything.
+    #[cfg(feature = "redis-tls")]
+    tls: Option<Option<Tls>>,
+}
+
 impl Default for RedisStoreBuilder {
     fn default() -> Self {
         Self {
             url: None,
-            endpoint: None,
+            place: None,
+            sentinel: SentinelSettings::default(),
             username: None,
             password: None,
             database: None,
@@ -88,10 +109,13 @@ impl RedisStoreBuilder {
     ///
     /// - `redis://[user][:password@]host[:port][/database]`;
     /// - `rediss://…`, the same over TLS (feature `redis-tls`);
-    /// - `unix:///path[?db=…&user=…&pass=…]`.
+    /// - `unix:///path[?db=…&user=…&pass=…]`;
+    /// - `redis-sentinel://[user][:password@]host[:port][,host[:port]…]/name[/database]`: the primary that these sentinels
+    ///   know by this name. User and password are the servers'; see [`sentinel`](Self::sentinel);
+    /// - `rediss-sentinel://…`, the same over TLS, to servers and sentinels.
     ///
-    /// User name and password are percent-encoded. The port is 6379 unless told. `valkey`, `valkeys` and `redis+unix`
-    /// are understood as well.
+    /// User name and password are percent-encoded. The port is 6379 unless told, a sentinel's 26379. `valkey` instead of
+    /// `redis` is understood as well, and so is `redis+unix`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(Secret(url.into()));
         self
@@ -99,13 +123,66 @@ impl RedisStoreBuilder {
 
     /// Where the server listens for TCP.
     pub fn address(mut self, host: impl Into<String>, port: u16) -> Self {
-        self.endpoint = Some(Endpoint::Tcp { host: host.into(), port });
+        self.place = Some(Place::Server(Endpoint::Tcp { host: host.into(), port }));
         self
     }
 
     /// The path of the Unix socket the server listens on.
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.endpoint = Some(Endpoint::Unix(path.into()));
+        self.place = Some(Place::Server(Endpoint::Unix(path.into())));
+        self
+    }
+
+    /// The primary that sentinels know by the name `master`, wherever it is. Each sentinel is `host` or `host:port`, by
+    /// default port 26379; name all there are. They must be of Redis 6 or newer.
+    ///
+    /// Every connection is to the server a sentinel names, after that server has said itself that it is a primary (`ROLE`,
+    /// or `HELLO` for a user who may not ask for that). The store also listens to every sentinel: when another server
+    /// becomes the primary, all requests from then on go to that one, although the old one may still answer. Requests
+    /// wait for the new connection, within the connect timeout. What a sentinel says that is older than what another said
+    /// before is not believed while the newer primary still is one.
+    ///
+    /// Asking one sentinel may take an even share of the connect timeout. User, password and database are the servers';
+    /// sentinels have [credentials](Self::sentinel_password) of their own or none.
+    ///
+    /// ```
+    /// use cachex::store::redis::RedisStore;
+    ///
+    /// let store = RedisStore::builder()
+    ///     .sentinel("mymaster", ["10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"])
+    ///     .password("s3cret")
+    ///     .build()?;
+    /// // The same as a URL:
+    /// let store = RedisStore::connect("redis-sentinel://:s3cret@10.0.0.1,10.0.0.2,10.0.0.3/mymaster")?;
+    /// # Ok::<(), cachex_core::CacheError>(())
+    /// ```
+    pub fn sentinel(
+        mut self,
+        master: impl Into<String>,
+        sentinels: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let nodes = sentinels.into_iter().map(Into::into).collect();
+        self.place = Some(Place::Sentinel { master: master.into(), nodes });
+        self
+    }
+
+    /// The name of the user at the sentinels; their default user unless told.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self
+    }
+
+    /// The password at the sentinels, who are never shown that of the servers.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret(password.into()));
+        self
+    }
+
+    /// TLS to the sentinels, or `None` for none. Unless told, they are spoken to as the servers are.
+    #[cfg(feature = "redis-tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-tls")))]
+    pub fn sentinel_tls(mut self, tls: impl Into<Option<Tls>>) -> Self {
+        self.sentinel.tls = Some(tls.into());
         self
     }
 
@@ -227,16 +304,17 @@ impl RedisStoreBuilder {
             None => None,
         };
         let address = self.resolved_address()?;
+        let transport = self.transport(&address);
         let settings = Settings {
-            address,
-            #[cfg(feature = "redis-tls")]
-            tls: self.tls.unwrap_or_default(),
+            route: self.route(address.target, &transport)?,
+            transport,
+            credentials: Keychain::new(Credentials::from_parts(address.username, address.password)),
+            database: address.database,
             client_name: self.client_name,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
             connections: self.connections,
             pool_size: self.pool_size,
-            tcp_nodelay: self.tcp_nodelay,
         };
         let source = Source::new(&settings)?;
         let hub = Hub::new(
@@ -252,31 +330,76 @@ impl RedisStoreBuilder {
         let mut address = match &self.url {
             Some(Secret(url)) => Address::parse(url)?,
             None => Address {
-                endpoint: Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT },
+                target: Target::Server(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }),
                 tls: false,
                 username: None,
                 password: None,
                 database: 0,
             },
         };
-        if let Some(endpoint) = &self.endpoint {
-            address.endpoint = endpoint.clone();
+        match &self.place {
+            Some(Place::Server(endpoint)) => address.target = Target::Server(endpoint.clone()),
+            Some(Place::Sentinel { master, nodes }) => {
+                address.target = Target::sentinel(master, nodes.iter().map(String::as_str))?;
+            }
+            None => {}
         }
         #[cfg(feature = "redis-tls")]
         {
             address.tls |= self.tls.is_some();
         }
-        match &address.endpoint {
-            Endpoint::Tcp { host, port } => {
+        match &address.target {
+            Target::Server(Endpoint::Tcp { host, port }) => {
                 check("host", "not empty", !host.is_empty())?;
                 check("port", "above zero", *port != 0)?;
             }
-            Endpoint::Unix(_) => check("tls", "used with TCP only", !address.tls)?,
+            Target::Server(Endpoint::Unix(_)) => check("tls", "used with TCP only", !address.tls)?,
+            Target::Sentinel { .. } => {}
         }
         address.username = self.username.clone().or(address.username);
         address.password = self.password.clone().or(address.password);
         address.database = self.database.unwrap_or(address.database);
         Ok(address)
+    }
+
+    #[cfg_attr(
+        not(feature = "redis-tls"),
+        expect(unused_variables, reason = "without the feature no address asks for TLS")
+    )]
+    fn transport(&self, address: &Address) -> Transport {
+        Transport {
+            tcp_nodelay: self.tcp_nodelay,
+            #[cfg(feature = "redis-tls")]
+            tls: address.tls.then(|| self.tls.clone().unwrap_or_default()),
+        }
+    }
+
+    fn route(&self, target: Target, servers: &Transport) -> Result<Route, CacheError> {
+        let SentinelSettings { username, password, .. } = self.sentinel.clone();
+        match target {
+            Target::Server(endpoint) => {
+                check("sentinel_username", "used with sentinels only", username.is_none())?;
+                check("sentinel_password", "used with sentinels only", password.is_none())?;
+                #[cfg(feature = "redis-tls")]
+                check("sentinel_tls", "used with sentinels only", self.sentinel.tls.is_none())?;
+                Ok(Route::Server(endpoint))
+            }
+            Target::Sentinel { master, nodes } => {
+                check(
+                    "sentinel_username",
+                    "used with sentinel_password",
+                    username.is_none() || password.is_some(),
+                )?;
+                let transport = servers.clone();
+                #[cfg(feature = "redis-tls")]
+                let transport = match &self.sentinel.tls {
+                    Some(tls) => Transport { tls: tls.clone(), ..transport },
+                    None => transport,
+                };
+                let credentials = Credentials::from_parts(username, password);
+                Ok(Route::Sentinel(Sentinels { master, nodes, transport, credentials }))
+            }
+        }
     }
 }
 
@@ -299,7 +422,8 @@ mod tests {
             .address("elsewhere", 1234)
             .url("redis://app:hunter2@host:6380/3");
         let address = builder.resolved_address().unwrap();
-        assert_eq!(address.endpoint, Endpoint::Tcp { host: "elsewhere".to_owned(), port: 1234 });
+        let elsewhere = Endpoint::Tcp { host: "elsewhere".to_owned(), port: 1234 };
+        assert_eq!(address.target, Target::Server(elsewhere));
         assert_eq!(address.username.as_deref(), Some("other"));
         assert_eq!(address.password, Some(Secret("hunter2".to_owned())));
         assert_eq!(address.database, 7);
@@ -320,6 +444,12 @@ mod tests {
             (new().invalidation_channel(""), "invalidation_channel"),
             (new().invalidation_channel("a\nb"), "invalidation_channel"),
             (new().invalidation_channel("c".repeat(513)), "invalidation_channel"),
+            (new().sentinel("", ["s1"]), "name of the primary"),
+            (new().sentinel("m", [""; 0]), "no sentinel"),
+            (new().sentinel("m", ["s1/0"]), "a sentinel"),
+            (new().sentinel("m", ["s1"]).sentinel_username("u"), "sentinel_username"),
+            (new().sentinel_password("p"), "sentinel_password"),
+            (new().sentinel("m", ["s1"]).sentinel_password("p").address("h", 1), "sentinel_password"),
         ] {
             let error = builder.build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -332,6 +462,8 @@ mod tests {
     #[test]
     fn no_password_is_shown() {
         let builder = RedisStore::builder().url("redis://:hunter2@h").password("hunter2");
+        let sentinel = RedisStore::builder().sentinel("m", ["s1"]).sentinel_password("hunter2");
+        assert!(!format!("{sentinel:?} {:?}", sentinel.clone().build().unwrap()).contains("hunter2"));
         assert!(!format!("{builder:?}").contains("hunter2"));
         let store = builder.build().unwrap();
         assert!(!format!("{store:?}").contains("hunter2"));

@@ -3,7 +3,7 @@
 //! Messages are this module's own words: a server may repeat parts of a command in its errors, keys included. What it
 //! said is kept as the source.
 
-use cachex_core::{CacheError, Effect, ErrorKind};
+use cachex_core::{CacheError, Effect, ErrorKind, Retry};
 use deadpool_redis::{HookError, PoolError};
 use redis::{RedisError, ServerError};
 
@@ -94,6 +94,31 @@ pub(super) fn closed() -> CacheError {
     CacheError::new(ErrorKind::Closed, "the store is closed")
 }
 
+/// The answer of a server that turned out to be a node of a cluster, to a store that knows nothing of the others: what it
+/// would take, and no advice to ask the same server for a slot that is not there.
+pub(super) fn from_lone_server(error: CacheError) -> CacheError {
+    let (retry, message) = match error.kind() {
+        ErrorKind::Moved => (
+            Retry::Never,
+            "the key is on another node: this server is part of a cluster, use builder().cluster",
+        ),
+        ErrorKind::CrossSlot => (
+            Retry::Never,
+            "the keys are in different slots: this server is part of a cluster, use builder().cluster",
+        ),
+        ErrorKind::TryAgain => (
+            error.retry(),
+            "the keys are on the move to another node: this server is part of a cluster, use builder().cluster",
+        ),
+        ErrorKind::ClusterDown => (
+            error.retry(),
+            "the cluster does not serve all slots; this server is part of one, use builder().cluster",
+        ),
+        _ => return error,
+    };
+    CacheError::with_source(error.kind(), message, error).with_retry(retry)
+}
+
 /// Whether the connection itself is past use, whatever the command was.
 pub(super) fn breaks_connection(error: &RedisError) -> bool {
     match error.kind() {
@@ -105,6 +130,20 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
 /// Whether the connection works, but leads to a server that is no longer the right one.
 pub(super) fn leads_astray(error: &ServerError) -> bool {
     matches!(error.code(), "READONLY" | "MASTERDOWN")
+}
+
+/// Whether a client that was answered this when it logged in is connected all the same: each request hears for itself,
+/// and the first one after that is served.
+pub(super) fn leaves_connected(refusal: &ServerError) -> bool {
+    matches!(
+        from_server(refusal).kind(),
+        ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::PermissionDenied
+    )
+}
+
+/// Whether the user may not run the command.
+pub(super) fn is_denied(refusal: &ServerError) -> bool {
+    refusal.code() == "NOPERM"
 }
 
 /// rustls reports certificates it does not trust as an error of the client.
@@ -166,7 +205,6 @@ fn classify_generic(detail: &str) -> (ErrorKind, &'static str) {
 mod tests {
     use std::error::Error;
 
-    use cachex_core::Retry;
     use redis::{Value, parse_redis_value};
 
     use super::*;

@@ -16,6 +16,12 @@
 //! that leaves requests without any answer, or that leads to a read-only replica, is replaced in the background while
 //! it goes on serving. [`RedisStore::state`] tells where things stand.
 //!
+//! # Sentinel
+//!
+//! With [`RedisStoreBuilder::sentinel`], or a `redis-sentinel://` URL, the server is whichever the sentinels say is the
+//! primary. A failover is noticed by what sentinels publish, by lost connections and by `READONLY`; connections to the old
+//! primary are left as soon as the new one is known.
+//!
 //! # Time limits
 //!
 //! Every request ends within the [connect timeout](RedisStoreBuilder::connect_timeout) plus the
@@ -74,11 +80,13 @@ mod address;
 mod builder;
 mod command;
 mod connection;
+mod credentials;
 mod error;
 mod lock;
 mod pubsub;
 mod reply;
 mod script;
+mod sentinel;
 mod service;
 #[cfg(feature = "redis-tls")]
 mod tls;
@@ -91,6 +99,7 @@ use cachex_core::{CacheError, SealedOnly};
 pub use self::builder::RedisStoreBuilder;
 use self::connection::Connections;
 pub use self::connection::{ConnectionState, PoolStatus};
+pub use self::credentials::Credentials;
 pub use self::pubsub::SubscriptionStats;
 use self::pubsub::{Hub, Publishing};
 pub use self::service::ResponseFuture;
@@ -161,6 +170,23 @@ impl RedisStore {
     #[must_use]
     pub fn subscription_stats(&self) -> SubscriptionStats {
         self.0.hub.stats()
+    }
+
+    /// Changes the user name and the password while the store runs.
+    ///
+    /// New connections log in with them from now on. Those that are up authenticate again in place: no request fails or
+    /// waits for it. Rotate a password by giving the server the new one beside the old, then the store, and then taking
+    /// the old one from the server.
+    ///
+    /// Cancel safe: from the first poll on the new ones are in force for new connections.
+    ///
+    /// # Errors
+    ///
+    /// What a server said of them over a connection that is up: [`Auth`](cachex_core::ErrorKind::Auth) when they are
+    /// wrong. That connection goes on as the user it was; the new credentials stay in force for new connections all the
+    /// same, until others are set. Without a connection nobody is asked, and the next one tells.
+    pub async fn set_credentials(&self, credentials: Credentials) -> Result<(), CacheError> {
+        self.connections().set_credentials(credentials).await
     }
 
     fn connections(&self) -> &Arc<Connections> {

@@ -94,7 +94,8 @@ impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
                 None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
             };
             let reply = ask(&connections, slot, lease, wire).await;
-            reply.and_then(|reply| expected.decode(reply)).map_err(|error| error.with_op(op))
+            let answer = reply.and_then(|reply| expected.decode(reply));
+            answer.map_err(|error| error::from_lone_server(error).with_op(op))
         })))
     }
 }

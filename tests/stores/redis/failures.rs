@@ -10,7 +10,7 @@ use cachex_core::{CacheRequest, Effect, ErrorKind, Retry};
 use cachex_test_support::{Fault, FaultProxy, RedisServer, Reply, eventually};
 use tower_service::Service;
 
-use super::{PATIENCE, call, get, key, ping, set, value};
+use super::{PATIENCE, assert_told, call, get, key, ping, set, soon, value};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -29,7 +29,7 @@ async fn an_answer_that_does_not_come_is_a_timeout_of_unknown_effect() {
     proxy.set(Fault::DropReplies);
     let start = Instant::now();
     let error = set(&store, "k", "v").await.unwrap_err();
-    assert_eq!((error.kind(), error.effect()), (ErrorKind::Timeout, Effect::Unknown));
+    assert_told(&error, ErrorKind::Timeout, Retry::Now, Effect::Unknown);
     assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 20, "{:?}", start.elapsed());
     // And indeed it had one.
     eventually(PATIENCE, async || server.get("k").await.is_some()).await;
@@ -74,11 +74,7 @@ async fn a_reply_cut_in_two_is_no_value() {
         eventually(PATIENCE, async || ping(&store).await.is_ok()).await;
         proxy.set(Fault::CutToClient(cut));
         let error = get(&store, "k").await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.effect()),
-            (ErrorKind::Connection, Effect::Unknown),
-            "{cut}: {error:?}"
-        );
+        assert_told(&error, ErrorKind::Connection, Retry::Now, Effect::Unknown);
         proxy.set(Fault::Pass);
     }
     eventually(PATIENCE, async || get(&store, "k").await.is_ok_and(|v| v == Some(vec![b'x'; 1000]))).await;
@@ -149,10 +145,7 @@ async fn a_demoted_server_is_reported_and_left() {
     // As a virtual address does after a failover: new connections lead to the new primary.
     proxy.set_upstream(primary.addr());
     let error = set(&store, "k", "w").await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.effect(), error.retry()),
-        (ErrorKind::ReadOnly, Effect::None, Retry::Now)
-    );
+    assert_told(&error, ErrorKind::ReadOnly, Retry::Now, Effect::None);
     eventually(PATIENCE, async || set(&store, "k", "w").await.is_ok()).await;
     assert_eq!(primary.get("k").await.as_deref(), Some(b"w".as_ref()));
 }
@@ -186,6 +179,8 @@ async fn a_busy_server_says_so_to_old_and_new_connections() {
     for store in [&old, &new] {
         eventually(PATIENCE, async || get(store, "k").await.is_err_and(|e| e.kind() == ErrorKind::Busy))
             .await;
+        let error = set(store, "k", "v").await.unwrap_err();
+        assert_told(&error, ErrorKind::Busy, soon(10), Effect::None);
         assert_eq!(store.state(), ConnectionState::Connected);
     }
     server.command(["SCRIPT", "KILL"]).await;
@@ -198,7 +193,7 @@ async fn a_server_that_lacks_replicas_refuses_writes() {
     let server = RedisServer::builder().arg("min-replicas-to-write", "1").start().await;
     let store = RedisStore::connect(server.url()).unwrap();
     let error = set(&store, "k", "v").await.unwrap_err();
-    assert_eq!((error.kind(), error.effect()), (ErrorKind::WriteRefused, Effect::None));
+    assert_told(&error, ErrorKind::WriteRefused, Retry::Never, Effect::None);
     let many = CacheRequest::set_many(vec![(key("k"), value("v").into())], PATIENCE);
     assert_eq!(call(&store, many).await.unwrap_err().kind(), ErrorKind::WriteRefused);
     assert_eq!(get(&store, "k").await.unwrap(), None);

@@ -10,7 +10,7 @@ use cachex::store::redis::{ConnectionState, RedisStore};
 use cachex_core::{Effect, ErrorKind};
 use cachex_test_support::{RedisServer, eventually};
 
-use super::{PATIENCE, get, ping, set};
+use super::{PATIENCE, assert_told, get, ping, set, soon};
 
 const TASKS: usize = 64;
 const LIMIT: Duration = Duration::from_millis(500);
@@ -130,10 +130,13 @@ async fn while_a_server_loads_its_data_it_says_so() {
     server.configure("loading-process-events-interval-bytes", "1024");
     let store = RedisStore::connect(server.url()).unwrap();
     server.launch().await;
+    let mut told = None;
     eventually(PATIENCE, async || {
-        get(&store, "key:1").await.is_err_and(|error| error.kind() == ErrorKind::Loading)
+        told = get(&store, "key:1").await.err().filter(|error| error.kind() == ErrorKind::Loading);
+        told.is_some()
     })
     .await;
+    assert_told(&told.unwrap(), ErrorKind::Loading, soon(100), Effect::None);
     eventually(PATIENCE, async || get(&store, "key:1").await.is_ok_and(|found| found.is_some())).await;
 }
 

@@ -4,8 +4,11 @@
 //! which is a few reference counts. A key always takes the same slot. All waiting on a connection attempt is shared: an
 //! attempt is a task of its own, so that cancelling a caller, or all of them, neither stops nor repeats it.
 
+mod login;
+mod role;
 mod slot;
 mod source;
+mod transport;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +16,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachex_core::CacheError;
+use futures_util::future::join_all;
+use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::Notify;
 
 use self::slot::{Connector, Phase, Replacement, Slot, State};
 pub(super) use self::source::Source;
-use super::address::Address;
+pub(super) use self::transport::Transport;
+use super::address::Endpoint;
+use super::credentials::{Credentials, Keychain};
 use super::error;
-#[cfg(feature = "redis-tls")]
-use super::tls::Tls;
+use super::sentinel::Sentinels;
 
 /// Bounds of the wait between two attempts: full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015), so that
 /// the many clients of a server that comes back do not come all at once.
@@ -36,17 +42,33 @@ const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 const SUSPICIOUS_TIMEOUTS: u32 = 2;
 
 /// What connections are made by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) address: Address,
-    #[cfg(feature = "redis-tls")]
-    pub(super) tls: Tls,
+    pub(super) route: Route,
+    pub(super) transport: Transport,
+    pub(super) credentials: Keychain,
+    pub(super) database: u32,
     pub(super) client_name: Option<String>,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) connections: usize,
     pub(super) pool_size: usize,
-    pub(super) tcp_nodelay: bool,
+}
+
+impl Settings {
+    /// Twice the shared ones: while one is replaced, the old one still serves.
+    fn max_connections(&self) -> usize {
+        2 * self.connections + self.pool_size
+    }
+}
+
+/// How the server is found.
+#[derive(Clone, Debug)]
+pub(super) enum Route {
+    /// It is always the same.
+    Server(Endpoint),
+    /// Sentinels know which it is.
+    Sentinel(Sentinels),
 }
 
 /// How a store is connected.
@@ -127,7 +149,7 @@ impl Connections {
 
     /// The connection of a slot, if it is up. Never waits.
     pub(super) fn try_lease(&self, slot: usize) -> Option<Lease> {
-        self.slots[slot].lease()
+        self.slots[slot].lease(self.source.moves())
     }
 
     /// The connection of a slot, made if there is none. Waits for one attempt at most, and not at all while the server is
@@ -149,7 +171,10 @@ impl Connections {
                 match phase {
                     Phase::Idle => self.connect(slot),
                     Phase::Connecting => {}
-                    Phase::Ready => continue,
+                    Phase::Ready => {
+                        self.leave_old_primary(slot);
+                        continue;
+                    }
                     Phase::Down(error) => return Err(error),
                     Phase::Closed => return Err(error::closed()),
                 }
@@ -174,6 +199,14 @@ impl Connections {
         }
     }
 
+    /// Gives up a connection that leads to a server which was seen to be the primary no longer: not after another is up,
+    /// since every read until then may be a stale one.
+    fn leave_old_primary(self: &Arc<Self>, slot: usize) {
+        if self.slots[slot].leave(self.source.moves()) {
+            self.spawn_connector(slot);
+        }
+    }
+
     /// A request over the connection was not answered in time.
     pub(super) fn timed_out(self: &Arc<Self>, slot: usize, lease: &Lease) {
         if self.slots[slot].timed_out() >= SUSPICIOUS_TIMEOUTS {
@@ -192,11 +225,58 @@ impl Connections {
             if let Ok(shared) = attempt.await
                 && let Some(connections) = replacement.upgrade()
             {
+                let version = shared.version;
                 connections.slots[slot].replace(old, shared, connections.new_id());
+                connections.catch_up(slot, version);
             }
             tokio::time::sleep(REPLACE_PAUSE).await;
             drop(replacement);
         });
+    }
+
+    /// Logs in with these from now on, on the connections that are up as well.
+    pub(super) async fn set_credentials(
+        self: &Arc<Self>,
+        credentials: Credentials,
+    ) -> Result<(), CacheError> {
+        self.settings.credentials.set(credentials);
+        // Whoever was refused need not wait to try again.
+        self.reachable.notify_waiters();
+        let told = (0..self.slots.len()).map(|slot| self.authenticate(slot));
+        join_all(told).await.into_iter().collect()
+    }
+
+    /// Authenticates the connection of a slot again, in place: the server goes on with the user it knew if it refuses.
+    async fn authenticate(self: &Arc<Self>, slot: usize) -> Result<(), CacheError> {
+        loop {
+            let (version, credentials) = self.settings.credentials.current();
+            let (Some(credentials), Some(mut lease)) = (credentials, self.try_lease(slot)) else {
+                return Ok(());
+            };
+            match lease.connection.send_packed_command(&credentials.auth()).await {
+                Ok(Value::ServerError(refusal)) => return Err(error::from_server(&refusal)),
+                Ok(_) => {}
+                Err(failure) => {
+                    // A connection that is made again logs in with what is in force.
+                    if error::breaks_connection(&failure) {
+                        self.broke(slot, &lease);
+                    }
+                    return Err(error::from_driver(failure));
+                }
+            }
+            // Two changes at once may reach two connections in different orders.
+            if version == self.settings.credentials.version() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Authenticates a new connection again, if the credentials changed while it logged in.
+    fn catch_up(self: &Arc<Self>, slot: usize, version: u64) {
+        if version != self.settings.credentials.version() {
+            let connections = Arc::clone(self);
+            tokio::spawn(async move { connections.authenticate(slot).await });
+        }
     }
 
     /// Refuses all requests from now on, and lets go of the connections. Requests under way are still answered.
@@ -252,7 +332,7 @@ impl Connections {
         let limit = self.settings.connect_timeout;
         async move {
             match tokio::time::timeout(limit, source.connect()).await {
-                Ok(made) => made.map_err(error::from_connecting),
+                Ok(made) => made,
                 Err(_) => Err(error::connect_timeout()),
             }
         }
@@ -268,12 +348,18 @@ impl Connections {
             loop {
                 let made = attempt.await;
                 let Some(connections) = connector.upgrade() else { return };
-                let (next, up) = match made {
-                    Ok(shared) => (State::Ready { id: connections.new_id(), shared }, true),
-                    Err(error) => (State::Down(error), false),
+                let (next, version) = match made {
+                    Ok(shared) => {
+                        let version = shared.version;
+                        (State::Ready { id: connections.new_id(), shared }, Some(version))
+                    }
+                    Err(error) => (State::Down(error), None),
                 };
                 let open = connections.slots[slot].settle(next);
-                if up || !open {
+                if let Some(version) = version {
+                    connections.catch_up(slot, version);
+                }
+                if version.is_some() || !open {
                     connector.done();
                     connections.reachable.notify_waiters();
                     return;

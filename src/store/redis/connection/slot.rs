@@ -61,9 +61,11 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self, moves: u64) -> Option<Lease> {
         match &*self.state.borrow() {
-            State::Ready { id, shared } => shared.handle().map(|connection| Lease { connection, id: *id }),
+            State::Ready { id, shared } => {
+                shared.handle(moves).map(|connection| Lease { connection, id: *id })
+            }
             _ => None,
         }
     }
@@ -95,6 +97,17 @@ impl Slot {
                 *state = State::Connecting;
             }
             same
+        })
+    }
+
+    /// `Ready => Connecting`, if the primary has changed since it was made. Whoever is told `true` starts the connector.
+    pub(super) fn leave(&self, moves: u64) -> bool {
+        self.state.send_if_modified(|state| {
+            let outdated = matches!(state, State::Ready { shared, .. } if !shared.leads_to_primary(moves));
+            if outdated {
+                *state = State::Connecting;
+            }
+            outdated
         })
     }
 

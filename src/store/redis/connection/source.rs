@@ -1,20 +1,18 @@
 //! Where connections come from.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cachex_core::{CacheError, ErrorKind};
-use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, RedisConnectionInfo, RedisResult, Value,
-};
+use redis::{AsyncConnectionConfig, Client};
 
-use super::{PoolStatus, Settings};
-use crate::store::redis::address::{Address, Endpoint, Secret};
+use super::login::Login;
+use super::{PoolStatus, Route, Settings};
+use crate::store::redis::address::Endpoint;
+use crate::store::redis::credentials::hello;
 use crate::store::redis::error;
+use crate::store::redis::sentinel::Guide;
 
 /// Requests that may wait in a connection's queue before callers wait in turn; one entry is about a hundred bytes.
 const QUEUE: usize = 256;
@@ -23,44 +21,174 @@ const QUEUE: usize = 256;
 /// go.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// How long a connection may be silent before TCP asks whether the other side is still there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-
-/// Makes the connections of one server.
+/// Makes the connections of one server, or of whichever server is the primary.
 #[derive(Clone)]
-pub(in super::super) struct Source {
-    pool: Pool,
-    listening: Arc<Listening>,
+pub(in super::super) struct Source(Arc<Inner>);
+
+struct Inner {
+    way: Way,
+    pools: Pools,
 }
 
-/// What connections that listen are made by: they belong to no pool.
-struct Listening {
-    client: Client,
-    config: AsyncConnectionConfig,
-    login: Arc<Login>,
+enum Way {
+    Fixed(Endpoint),
+    Sentinel(Arc<Guide>),
 }
 
 impl Source {
     pub(in super::super) fn new(settings: &Settings) -> Result<Self, CacheError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(Some(settings.response_timeout))
-            .set_pipeline_buffer_size(QUEUE)
-            .set_write_backpressure_boundary(WRITE_BUFFER);
+        let pools = Pools::new(settings);
+        let way = match &settings.route {
+            Route::Server(endpoint) => {
+                // Now, so that a certificate that cannot be read is told to whoever builds the store.
+                pools.of(endpoint)?;
+                Way::Fixed(endpoint.clone())
+            }
+            Route::Sentinel(sentinels) => {
+                Way::Sentinel(Guide::new(sentinels, &settings.transport, settings.connect_timeout)?)
+            }
+        };
+        Ok(Self(Arc::new(Inner { way, pools })))
+    }
+
+    /// A connection for many to share.
+    pub(super) async fn connect(&self) -> Result<Shared, CacheError> {
+        let version = self.0.pools.settings.credentials.version();
+        let (connection, moves) = match &self.0.way {
+            Way::Fixed(endpoint) => {
+                (self.0.pools.of(endpoint)?.get().await.map_err(error::from_connecting)?, 0)
+            }
+            Way::Sentinel(guide) => {
+                let (connection, moves, _) = self.follow(guide).await?;
+                (connection, moves)
+            }
+        };
+        Ok(Shared { connection: Some(connection), moves, version })
+    }
+
+    /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked; and
+    /// [`moves`](Self::moves) as it was when its server was the right one.
+    pub(in super::super) async fn dedicated(
+        &self,
+        pushes: impl AsyncPushSender,
+    ) -> Result<(MultiplexedConnection, u64), CacheError> {
+        let (endpoint, moves) = match &self.0.way {
+            Way::Fixed(endpoint) => (endpoint.clone(), 0),
+            Way::Sentinel(guide) => {
+                // What finds the primary goes back into the pool.
+                let (_, moves, primary) = self.follow(guide).await?;
+                (primary, moves)
+            }
+        };
+        let pools = &self.0.pools;
+        let config = pools.config().set_push_sender(pushes);
+        let (_, credentials) = pools.settings.credentials.current();
+        // No database, since channels belong to none.
+        let info = pools.settings.transport.info(&endpoint)?.set_redis_settings(hello(credentials.as_ref()));
+        let client = Client::open(info).map_err(error::from_driver)?;
+        let opened = client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = opened.map_err(error::from_opening)?;
+        pools.login.introduce(&mut connection).await.map_err(error::from_opening)?;
+        Ok((connection, moves))
+    }
+
+    /// How often the primary was seen to change. A connection made before the last change leads to a server that is no
+    /// longer the right one.
+    #[inline]
+    pub(in super::super) fn moves(&self) -> u64 {
+        match &self.0.way {
+            Way::Fixed(_) => 0,
+            Way::Sentinel(guide) => guide.moves(),
+        }
+    }
+
+    /// A connection to the server that a sentinel names and that is a primary.
+    async fn follow(&self, guide: &Arc<Guide>) -> Result<(Connection, u64, Endpoint), CacheError> {
+        guide.watch();
+        let mut search = guide.search();
+        while let Some(answer) = search.next().await {
+            match self.enter(&answer.primary).await {
+                Ok(connection) => {
+                    if let Some(moves) = search.found(&answer) {
+                        return Ok((connection, moves, answer.primary));
+                    }
+                    // Another primary became known meanwhile.
+                    discard(connection);
+                }
+                Err(error) => search.failed(error),
+            }
+        }
+        Err(search.into_error())
+    }
+
+    async fn enter(&self, primary: &Endpoint) -> Result<Connection, CacheError> {
+        let mut connection = self.0.pools.of(primary)?.get().await.map_err(error::from_connecting)?;
+        match super::role::check_primary(&mut connection).await {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                discard(connection);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.0.pools.close();
+        if let Way::Sentinel(guide) = &self.0.way {
+            guide.close();
+        }
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        self.0.pools.status()
+    }
+}
+
+/// Lets go of a connection, not back into the pool.
+fn discard(connection: Connection) {
+    drop(Connection::take(connection));
+}
+
+/// The pool of the server that was asked for last; that of another server goes when its connections do.
+struct Pools {
+    settings: Settings,
+    login: Arc<Login>,
+    current: Mutex<Current>,
+}
+
+enum Current {
+    Nothing,
+    Pool(Endpoint, Pool),
+    Closed,
+}
+
+impl Pools {
+    fn new(settings: &Settings) -> Self {
+        let login = Arc::new(Login::new(settings));
+        Self { settings: settings.clone(), login, current: Mutex::new(Current::Nothing) }
+    }
+
+    fn of(&self, endpoint: &Endpoint) -> Result<Pool, CacheError> {
+        let mut current = self.current();
+        match &*current {
+            Current::Closed => return Err(error::closed()),
+            Current::Pool(at, pool) if at == endpoint => return Ok(pool.clone()),
+            Current::Pool(..) | Current::Nothing => {}
+        }
+        let pool = self.make(endpoint)?;
+        *current = Current::Pool(endpoint.clone(), pool.clone());
+        Ok(pool)
+    }
+
+    fn make(&self, endpoint: &Endpoint) -> Result<Pool, CacheError> {
+        let settings = &self.settings;
         let internal =
             |error| CacheError::with_source(ErrorKind::Internal, "the connection pool failed", error);
-        let info = connection_info(settings)?;
-        let login = Arc::new(Login::new(settings));
-        let listener = info.clone().set_redis_settings(listener_settings(settings));
-        let listening = Arc::new(Listening {
-            client: Client::open(listener).map_err(error::from_driver)?,
-            config: config.clone(),
-            login: Arc::clone(&login),
-        });
-        let manager = Manager::new_with_config(info, config).map_err(error::from_driver)?;
-        let pool = Pool::builder(manager)
-            // Twice the shared ones: while one is replaced, the old one still serves.
-            .max_size(2 * settings.connections + settings.pool_size)
+        let manager = Manager::new_with_config(settings.transport.info(endpoint)?, self.config())
+            .map_err(error::from_driver)?;
+        let login = Arc::clone(&self.login);
+        Pool::builder(manager)
+            .max_size(settings.max_connections())
             .wait_timeout(Some(settings.connect_timeout))
             .create_timeout(Some(settings.connect_timeout))
             .recycle_timeout(Some(settings.response_timeout))
@@ -70,166 +198,72 @@ impl Source {
                 Box::pin(async move { login.run(connection).await.map_err(HookError::Backend) })
             }))
             .build()
-            .map_err(|error| internal(error.to_string()))?;
-        Ok(Self { pool, listening })
+            .map_err(|error| internal(error.to_string()))
     }
 
-    pub(super) async fn connect(&self) -> Result<Shared, PoolError> {
-        self.pool.get().await.map(|connection| Shared(Some(connection)))
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.settings.connect_timeout))
+            .set_response_timeout(Some(self.settings.response_timeout))
+            .set_pipeline_buffer_size(QUEUE)
+            .set_write_backpressure_boundary(WRITE_BUFFER)
     }
 
-    /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked.
-    pub(in super::super) async fn dedicated(
-        &self,
-        pushes: impl AsyncPushSender,
-    ) -> RedisResult<MultiplexedConnection> {
-        let Listening { client, config, login } = &*self.listening;
-        let config = config.clone().set_push_sender(pushes);
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        login.introduce(&mut connection).await?;
-        Ok(connection)
-    }
-
-    pub(super) fn close(&self) {
-        self.pool.close();
-    }
-
-    pub(super) fn status(&self) -> PoolStatus {
-        let status = self.pool.status();
-        PoolStatus {
-            max_size: status.max_size,
-            size: status.size,
-            available: status.available,
-            waiting: status.waiting,
+    fn close(&self) {
+        if let Current::Pool(_, pool) = std::mem::replace(&mut *self.current(), Current::Closed) {
+            pool.close();
         }
+    }
+
+    fn status(&self) -> PoolStatus {
+        let none =
+            PoolStatus { max_size: self.settings.max_connections(), size: 0, available: 0, waiting: 0 };
+        match &*self.current() {
+            Current::Pool(_, pool) => {
+                let status = pool.status();
+                PoolStatus {
+                    max_size: status.max_size,
+                    size: status.size,
+                    available: status.available,
+                    waiting: status.waiting,
+                }
+            }
+            Current::Nothing => none,
+            Current::Closed => PoolStatus { max_size: 0, ..none },
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection that stays checked out of the pool and is shared by clones of its handle.
-pub(super) struct Shared(Option<Connection>);
+pub(super) struct Shared {
+    connection: Option<Connection>,
+    /// How often the primary had changed when this became a connection to it.
+    moves: u64,
+    /// The version of the credentials it logged in with, or an older one.
+    pub(super) version: u64,
+}
 
 impl Shared {
-    pub(super) fn handle(&self) -> Option<MultiplexedConnection> {
-        self.0.as_deref().cloned()
+    /// A handle, unless the primary has changed since.
+    #[inline]
+    pub(super) fn handle(&self, moves: u64) -> Option<MultiplexedConnection> {
+        if self.leads_to_primary(moves) { self.connection.as_deref().cloned() } else { None }
+    }
+
+    pub(super) fn leads_to_primary(&self, moves: u64) -> bool {
+        self.moves >= moves
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // It is given up because it broke, or because the store closed: never back into the pool.
-        if let Some(connection) = self.0.take() {
-            drop(Connection::take(connection));
+        if let Some(connection) = self.connection.take() {
+            discard(connection);
         }
-    }
-}
-
-/// How the server is reached. Who asks is [`Login`]'s business: the driver's own login hides what the server answered.
-fn connection_info(settings: &Settings) -> Result<ConnectionInfo, CacheError> {
-    let Address { endpoint, tls, .. } = &settings.address;
-    let addr = match endpoint {
-        Endpoint::Unix(path) => ConnectionAddr::Unix(path.clone()),
-        Endpoint::Tcp { host, port } if !tls => ConnectionAddr::Tcp(host.clone(), *port),
-        #[cfg(feature = "redis-tls")]
-        Endpoint::Tcp { host, port } => {
-            let insecure = settings.tls.is_insecure();
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure, tls_params: None }
-        }
-        #[cfg(not(feature = "redis-tls"))]
-        Endpoint::Tcp { .. } => {
-            return Err(CacheError::new(ErrorKind::Unsupported, "TLS needs the feature `redis-tls`"));
-        }
-    };
-    // A peer that vanished without a word is noticed by probes when nothing is sent, and by missing acknowledgements
-    // when something is.
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-    let tcp = TcpSettings::default().set_nodelay(settings.tcp_nodelay).set_keepalive(keepalive);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(2 * KEEPALIVE);
-    let info = addr
-        .into_connection_info()
-        .map_err(error::from_driver)?
-        .set_tcp_settings(tcp)
-        .set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
-    #[cfg(feature = "redis-tls")]
-    if *tls {
-        return settings.tls.apply(info);
-    }
-    Ok(info)
-}
-
-/// Of a connection that listens. It logs in with its first command, HELLO; no database, since channels belong to none.
-fn listener_settings(settings: &Settings) -> RedisConnectionInfo {
-    let Address { username, password, .. } = &settings.address;
-    let mut listener =
-        RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = username {
-        listener = listener.set_username(username).set_password("");
-    }
-    if let Some(Secret(password)) = password {
-        listener = listener.set_password(password);
-    }
-    listener
-}
-
-/// What every new connection says first.
-struct Login {
-    /// Alone in its round trip: a server that turns a client away answers its first command, and nothing after.
-    first: Cmd,
-    /// SELECT, if it is needed.
-    select: Option<Cmd>,
-    /// What a server may refuse.
-    introduction: Pipeline,
-}
-
-impl Login {
-    fn new(settings: &Settings) -> Self {
-        let Address { username, password, database, .. } = &settings.address;
-        let first = if username.is_none() && password.is_none() {
-            redis::cmd("PING")
-        } else {
-            let mut auth = redis::cmd("AUTH");
-            if let Some(username) = username {
-                auth.arg(username);
-            }
-            auth.arg(password.as_ref().map_or("", |Secret(password)| password));
-            auth
-        };
-        let select = (*database != 0).then(|| {
-            let mut select = redis::cmd("SELECT");
-            select.arg(*database);
-            select
-        });
-        let mut introduction = Pipeline::new();
-        introduction.cmd("CLIENT").arg("SETINFO").arg("LIB-NAME").arg("cachex");
-        introduction.cmd("CLIENT").arg("SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"));
-        if let Some(name) = &settings.client_name {
-            introduction.cmd("CLIENT").arg("SETNAME").arg(name);
-        }
-        Self { first, select, introduction }
-    }
-
-    async fn run(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        if let Value::ServerError(refusal) = connection.send_packed_command(&self.first).await? {
-            let kind = error::from_server(&refusal).kind();
-            // A server that is loading, busy or cut off from its master is connected all the same: each request hears
-            // for itself, and the first one after that is served.
-            if !matches!(
-                kind,
-                ErrorKind::Loading | ErrorKind::Busy | ErrorKind::MasterDown | ErrorKind::PermissionDenied
-            ) {
-                return Err(refusal.into());
-            }
-        }
-        if let Some(select) = &self.select
-            && let Value::ServerError(refusal) = connection.send_packed_command(select).await?
-        {
-            return Err(refusal.into());
-        }
-        self.introduce(connection).await
-    }
-
-    async fn introduce(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        connection.send_packed_commands(&self.introduction, 0, self.introduction.len()).await?;
-        Ok(())
     }
 }

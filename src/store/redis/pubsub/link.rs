@@ -24,9 +24,10 @@ pub(super) async fn run(guard: Guard) {
     while let Some(connection) = guard.attempt() {
         let gone = Arc::new(Notify::new());
         match connect(shared, connection, &gone).await {
-            Ok(driver) => {
+            Ok((driver, moves)) => {
                 let since = Instant::now();
-                stay(driver, &gone).await;
+                // What is published at the primary is not heard at the one it replaced.
+                stay(driver, &gone, || shared.source.moves() == moves).await;
                 shared.lose(connection);
                 // What held for a while may be had again at once. What did not is asked for less and less often.
                 if since.elapsed() >= MAX_BACKOFF {
@@ -42,31 +43,34 @@ pub(super) async fn run(guard: Guard) {
     }
 }
 
-/// A connection on which the server has confirmed the subscription.
+/// A connection on which the server has confirmed the subscription, and how often the primary had moved by then.
 async fn connect(
     shared: &Arc<Shared>,
     connection: u64,
     gone: &Arc<Notify>,
-) -> Result<MultiplexedConnection, CacheError> {
+) -> Result<(MultiplexedConnection, u64), CacheError> {
     let pushes = pushes(Arc::downgrade(shared), connection, Arc::clone(gone));
     let opening = tokio::time::timeout(shared.connect_timeout, shared.source.dedicated(pushes));
-    let mut driver = match opening.await {
-        Ok(opened) => opened.map_err(error::from_opening)?,
+    let (mut driver, moves) = match opening.await {
+        Ok(opened) => opened?,
         Err(_) => return Err(error::connect_timeout()),
     };
     match driver.send_packed_command(&shared.publishing.subscribe()).await {
-        Ok(Value::Push { kind: PushKind::Subscribe, .. }) => Ok(driver),
+        Ok(Value::Push { kind: PushKind::Subscribe, .. }) => Ok((driver, moves)),
         Ok(Value::ServerError(refusal)) => Err(error::from_server(&refusal)),
         Ok(_) => Err(error::unexpected_reply()),
         Err(failure) => Err(error::from_driver(failure)),
     }
 }
 
-/// Returns when the connection is lost, or does not answer.
-async fn stay(mut driver: MultiplexedConnection, gone: &Notify) {
+/// Returns when the connection is lost, or does not answer, or leads to a server that is no longer the right one.
+async fn stay(mut driver: MultiplexedConnection, gone: &Notify, leads_right: impl Fn() -> bool) {
     let ping = redis::cmd("PING");
     loop {
         if tokio::time::timeout(PING_EVERY, gone.notified()).await.is_ok() {
+            return;
+        }
+        if !leads_right() {
             return;
         }
         // Any answer will do, an error as well: the server is there. The driver keeps the response timeout.

@@ -143,7 +143,7 @@ async fn credentials_are_shown() {
 
 #[tokio::test]
 async fn tls_and_unix_sockets_are_ways_too() {
-    let files = TlsFiles::shipped();
+    let files = TlsFiles::generate();
     let ca = std::fs::read(&files.ca_cert).unwrap();
     let server = RedisServer::builder().tls(files).unix_socket().start().await;
     let tls = RedisStore::builder().url(server.tls_url()).tls(Tls::new().ca_pem(ca)).build().unwrap();

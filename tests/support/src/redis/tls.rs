@@ -1,7 +1,7 @@
 //! Certificates for servers that speak TLS.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
@@ -36,7 +36,7 @@ pub struct TlsFiles {
     /// Whether clients must show a certificate signed by `ca_cert`.
     pub require_client_cert: bool,
     /// Removed with the last clone; a server that uses the files holds one.
-    _dir: Option<Arc<TempDir>>,
+    _dir: Arc<TempDir>,
 }
 
 impl TlsFiles {
@@ -65,39 +65,12 @@ impl TlsFiles {
         write(names).unwrap_or_else(|e| panic!("making certificates: {e}"))
     }
 
-    /// A certificate for `localhost` and `127.0.0.1`, signed by a test authority. Clients need none.
-    ///
-    /// The same in every run. A server cannot show it to another as a client, so it does not do for a
-    /// [`Cluster`](crate::Cluster) that requires certificates.
-    #[must_use]
-    pub fn shipped() -> Self {
-        Self {
-            ca_cert: shipped("ca.crt"),
-            cert: shipped("server.crt"),
-            key: shipped("server.key"),
-            client_cert: shipped("client.crt"),
-            client_key: shipped("client.key"),
-            require_client_cert: false,
-            _dir: None,
-        }
-    }
-
     /// Refuses clients without a certificate (mutual TLS).
     #[must_use]
     pub fn require_client_cert(mut self) -> Self {
         self.require_client_cert = true;
         self
     }
-
-    /// A client's certificate and private key that servers with [`TlsFiles::shipped`] accept.
-    #[must_use]
-    pub fn shipped_client() -> (PathBuf, PathBuf) {
-        (shipped("client.crt"), shipped("client.key"))
-    }
-}
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name)
 }
 
 fn write(names: Vec<String>) -> io::Result<TlsFiles> {
@@ -126,7 +99,7 @@ fn write(names: Vec<String>) -> io::Result<TlsFiles> {
         client_cert: file("client.crt", client.0)?,
         client_key: file("client.key", client.1)?,
         require_client_cert: false,
-        _dir: Some(Arc::new(dir)),
+        _dir: Arc::new(dir),
     })
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use cachex::core::testing::{Leaf, Outcome};
 use cachex::layers::RetryLayer;
-use cachex::{Cache, CacheError, CacheResponse, Effect, ErrorKind, Op};
+use cachex::store::memory::MemoryStore;
+use cachex::{Cache, CacheError, CacheRequest, CacheResponse, Effect, ErrorKind, Op};
 use tokio::time::Instant;
 use tower_layer::Layer;
+use tower_service::Service;
 
 use super::{leaf_with, memory, owner, reset, seen, settle};
 
@@ -149,10 +151,10 @@ async fn a_caller_who_leaves_gives_up_what_it_may_have_got() {
     }
 }
 
-/// Dropped at every step, over a store that grants: whatever happened, the lock is free afterwards.
+/// Dropped at every step, over a store that grants at once and takes its time to say so.
 #[tokio::test(start_paused = true)]
 async fn cancelled_anywhere_it_leaves_no_lock_behind() {
-    let cache = memory();
+    let cache = Cache::new(Through { inner: MemoryStore::new(10), loses: false, seen: Arc::default() });
     for polls in 0..8 {
         {
             let mut acquiring = std::pin::pin!(cache.lock("l", TTL, SECOND));
@@ -196,35 +198,38 @@ async fn a_grant_that_comes_too_late_is_none() {
 /// Through a retry layer, the answer to the first attempt lost: the second is told what the first was.
 #[tokio::test(start_paused = true)]
 async fn a_retried_lock_does_not_wait_for_itself() {
-    let store = cachex::store::memory::MemoryStore::<String>::new(10);
-    let lossy = Lossy { inner: store, lost: Arc::default() };
+    let lossy = Through { inner: MemoryStore::new(10), loses: true, seen: Arc::default() };
     let cache = Cache::new(RetryLayer::default().layer(lossy.clone()));
     let guard = cache.try_lock("l", TTL).await.unwrap().unwrap();
-    assert_eq!((guard.fencing_token().0.get(), lossy.lost.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!((guard.fencing_token().0.get(), lossy.seen.load(Ordering::Relaxed)), (1, 2));
     assert!(guard.release().await.unwrap());
 }
 
-/// Does the first request, and says that it failed.
+/// Passes every request on at once, and the answer some polls later; may say of the first that it failed.
 #[derive(Clone)]
-struct Lossy<S> {
-    inner: S,
-    lost: Arc<AtomicU64>,
+struct Through {
+    inner: MemoryStore<String>,
+    loses: bool,
+    seen: Arc<AtomicU64>,
 }
 
-impl<S: cachex::CacheService<String>> tower_service::Service<cachex::CacheRequest<String>> for Lossy<S> {
+impl Service<CacheRequest<String>> for Through {
     type Response = CacheResponse<String>;
     type Error = CacheError;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<CacheResponse<String>, CacheError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), CacheError>> {
-        self.inner.poll_ready(cx)
+        Service::<CacheRequest<String>>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: cachex::CacheRequest<String>) -> Self::Future {
+    fn call(&mut self, request: CacheRequest<String>) -> Self::Future {
         let answer = self.inner.call(request);
-        let lose = self.lost.fetch_max(1, Ordering::Relaxed) == 0;
+        let lose = self.seen.fetch_add(1, Ordering::Relaxed) == 0 && self.loses;
         Box::pin(async move {
             let answer = answer.await;
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
             if lose { Err(reset()) } else { answer }
         })
     }

@@ -86,7 +86,7 @@ macro_rules! guard_methods {
         ///
         /// It looks at the clock: also after the process was stopped for long, the first answer is right. What is lost stays
         /// lost. `false` is true for the moment it is said; what must not happen late needs a
-        /// [fencing token](super::lock#fencing).
+        /// [fencing token](crate::patterns::lock#fencing).
         #[must_use]
         pub fn is_lost(&self) -> bool {
             self.held.is_lost()
@@ -125,7 +125,7 @@ pub(super) use guard_methods;
 ///
 /// While it lives, a task in the background extends the lock every third of its lifetime. Dropping it gives the lock up in
 /// the background; if the runtime is shutting down, the lock ends with its lifetime instead. To know that it was given up,
-/// [`release`](Self::release) it. See the [module](super::lock) for what holding it guarantees, and what it does not.
+/// [`release`](Self::release) it. See the [module](crate::patterns::lock) for what holding it guarantees, and what it does not.
 #[must_use = "the lock is given up when the guard is dropped"]
 pub struct LockGuard {
     held: Held,

@@ -3,6 +3,7 @@
 
 mod acquiring;
 mod guard;
+mod outages;
 mod processes;
 mod redlock;
 

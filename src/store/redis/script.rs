@@ -1,5 +1,7 @@
 //! Scripts that run on the server in one atomic step.
 
+use std::fmt;
+
 use redis::{Cmd, Value};
 
 /// A script and the name by which a server that has seen it knows it.
@@ -17,7 +19,6 @@ impl Script {
 }
 
 /// One run of a script on one key: a cluster knows by the key where it belongs.
-#[derive(Debug)]
 pub(super) struct Invocation {
     script: &'static Script,
     key: String,
@@ -54,6 +55,13 @@ impl Invocation {
             command.arg(arg);
         }
         command
+    }
+}
+
+/// Without the key and the arguments, an owner among them.
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation").field("script", &self.script.hash).finish_non_exhaustive()
     }
 }
 

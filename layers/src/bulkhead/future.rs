@@ -34,16 +34,19 @@ pin_project! {
     {
         // Fields drop in this order: a cancelled call is over before its permit is free.
         Running { #[pin] call: S::Future, place: Option<Place> },
-        Waiting {
-            place: Option<Place>,
-            deadline: Option<Instant>,
-            #[pin]
-            sleep: Option<Sleep>,
-            readied: S,
-            request: Option<CacheRequest<V>>,
-        },
+        // Boxed: it is rare and large, and every call would carry its size.
+        Waiting { wait: Box<Wait<V, S>> },
         Rejected { error: Option<CacheError> },
     }
+}
+
+/// A call in the queue.
+struct Wait<V, S> {
+    place: Option<Place>,
+    deadline: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    readied: S,
+    request: Option<CacheRequest<V>>,
 }
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
@@ -58,8 +61,8 @@ impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
         readied: S,
         request: CacheRequest<V>,
     ) -> Self {
-        let (place, request) = (Some(place), Some(request));
-        Self { state: State::Waiting { place, deadline, sleep: None, readied, request } }
+        let wait = Wait { place: Some(place), deadline, sleep: None, readied, request: Some(request) };
+        Self { state: State::Waiting { wait: Box::new(wait) } }
     }
 
     pub(super) fn rejected(error: CacheError) -> Self {
@@ -110,16 +113,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<CacheResponse<V>, CacheError>> {
         // Waiting => (Waiting | Running | Rejected)
-        if let StateProj::Waiting { place, deadline, mut sleep, readied, request } = self.as_mut().project() {
+        if let StateProj::Waiting { wait } = self.as_mut().project() {
+            let Wait { place, deadline, sleep, readied, request } = &mut **wait;
             let waiting = place.as_mut().expect(POLLED_AGAIN);
             if !waiting.poll_permit(cx.waker()) {
                 let Some(deadline) = *deadline else { return Poll::Pending };
-                if sleep.is_none() {
-                    sleep.set(Some(sleep_until(deadline)));
-                }
-                if let Some(sleep) = sleep.as_pin_mut() {
-                    ready!(sleep.poll(cx));
-                }
+                let timer = sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                ready!(timer.as_mut().poll(cx));
             }
             let next = if waiting.expire() {
                 let place = place.take();

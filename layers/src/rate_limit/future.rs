@@ -33,15 +33,18 @@ pin_project! {
         S: Service<CacheRequest<V>>,
     {
         Running { #[pin] call: S::Future },
-        Waiting {
-            turn: Turn,
-            #[pin]
-            sleep: Option<Sleep>,
-            readied: S,
-            request: Option<CacheRequest<V>>,
-        },
+        // Boxed: it is rare and large, and every call would carry its size.
+        Waiting { wait: Box<Wait<V, S>> },
         Rejected { error: Option<CacheError> },
     }
+}
+
+/// A call in line.
+struct Wait<V, S> {
+    turn: Turn,
+    sleep: Option<Pin<Box<Sleep>>>,
+    readied: S,
+    request: Option<CacheRequest<V>>,
 }
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
@@ -51,7 +54,8 @@ impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
     }
 
     pub(super) fn waiting(turn: Turn, readied: S, request: CacheRequest<V>) -> Self {
-        Self { state: State::Waiting { turn, sleep: None, readied, request: Some(request) } }
+        let wait = Wait { turn, sleep: None, readied, request: Some(request) };
+        Self { state: State::Waiting { wait: Box::new(wait) } }
     }
 
     pub(super) fn rejected(error: CacheError) -> Self {
@@ -86,19 +90,16 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<CacheResponse<V>, CacheError>> {
         // Waiting => (Waiting | Running | Rejected)
-        if let StateProj::Waiting { turn, mut sleep, readied, request } = self.as_mut().project() {
+        if let StateProj::Waiting { wait } = self.as_mut().project() {
+            let Wait { turn, sleep, readied, request } = &mut **wait;
             let next = loop {
-                if sleep.is_none() {
-                    sleep.set(Some(sleep_until(turn.due())));
-                }
-                if let Some(sleep) = sleep.as_mut().as_pin_mut() {
-                    ready!(sleep.poll(cx));
-                }
+                let timer = sleep.get_or_insert_with(|| Box::pin(sleep_until(turn.due())));
+                ready!(timer.as_mut().poll(cx));
                 match turn.advance() {
                     Progress::Pass => {
                         break Self::Running { call: readied.call(request.take().expect(POLLED_AGAIN)) };
                     }
-                    Progress::Again => sleep.set(None),
+                    Progress::Again => *sleep = None,
                     Progress::Refuse(wait) => {
                         let error = CacheError::rejection(ErrorKind::RateLimited, Some(wait));
                         break Self::Rejected { error: Some(error) };

@@ -42,8 +42,9 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F> {
         Attempt { #[pin] attempt: F },
-        Backoff { #[pin] sleep: Sleep },
-        Readying { service: S },
+        // These two are boxed: they are rare and large, and every call would carry their size.
+        Backoff { sleep: Pin<Box<Sleep>> },
+        Readying { service: Box<S> },
     }
 }
 
@@ -78,13 +79,13 @@ where
                         // A new reading of the clock: the attempt may have taken all of this poll's time.
                         let now = clock::fresh();
                         let until = now.checked_add(delay).unwrap_or(now + FAR_FUTURE);
-                        this.state.set(State::Backoff { sleep: sleep_until(until) });
+                        this.state.set(State::Backoff { sleep: Box::pin(sleep_until(until)) });
                     }
                 },
                 // Backoff => Readying
                 StateProj::Backoff { sleep } => {
-                    ready!(sleep.poll(cx));
-                    this.state.set(State::Readying { service: this.shared.prototype.clone() });
+                    ready!(sleep.as_mut().poll(cx));
+                    this.state.set(State::Readying { service: Box::new(this.shared.prototype.clone()) });
                 }
                 // Readying => Attempt, or done: an error of readiness is terminal.
                 StateProj::Readying { service } => {

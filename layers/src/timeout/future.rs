@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use cachex_core::{CacheError, CacheResponse, ErrorKind, clock};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 pin_project! {
     /// The answer to one call, or [`ErrorKind::Timeout`].
@@ -22,18 +23,25 @@ pin_project! {
         // Gone once it has taken too long.
         #[pin]
         inner: Option<F>,
-        deadline: Option<Instant>,
-        // Made when `inner` is first found pending. Beside the rest rather than in a state of its own: states of one enum
-        // would have this future copied as a whole, timer and all, where it is made.
-        #[pin]
-        timer: Option<Sleep>,
+        limit: Limit,
     }
+}
+
+/// How long the call may take.
+enum Limit {
+    /// As long as it likes.
+    Unlimited,
+    /// So long, from the poll on that first finds it waiting.
+    After(Duration),
+    /// Until then. Boxed, since it is larger than all else: a future is moved several times on its way to where it is
+    /// polled, and most of those of a cache in memory never wait.
+    Until(Pin<Box<Sleep>>),
 }
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(super) fn new(inner: F, deadline: Option<Instant>) -> Self {
-        Self { inner: Some(inner), deadline, timer: None }
+    pub(super) fn new(inner: F, limit: Option<Duration>) -> Self {
+        Self { inner: Some(inner), limit: limit.map_or(Limit::Unlimited, Limit::After) }
     }
 }
 
@@ -50,26 +58,32 @@ where
         if let Poll::Ready(answer) = inner.poll(cx) {
             return Poll::Ready(answer);
         }
-        let Some(deadline) = *this.deadline else { return Poll::Pending };
-        ready!(poll_expired(deadline, this.timer, cx));
+        ready!(this.limit.poll_passed(cx));
         // What took too long is gone before anyone hears of it.
         this.inner.set(None);
         Poll::Ready(Err(CacheError::rejection(ErrorKind::Timeout, None)))
     }
 }
 
-/// Out of line, so that a call that is answered at once carries none of it.
-#[cold]
-fn poll_expired(deadline: Instant, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
-    // The clock decides before the timer does: tokio's timer answers "not yet" to a task that has used up its share of
-    // a tick, and an inner future that does so in every poll could otherwise not be stopped.
-    if clock::now() >= deadline {
-        return Poll::Ready(());
+impl Limit {
+    /// Out of line, so that a call that is answered at once carries none of it.
+    #[cold]
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // After => (Until | Unlimited)
+        if let Self::After(limit) = *self {
+            *self = match clock::now().checked_add(limit) {
+                Some(at) => Self::Until(Box::pin(sleep_until(at))),
+                None => Self::Unlimited,
+            };
+        }
+        let Self::Until(timer) = self else { return Poll::Pending };
+        // The clock decides before the timer does: tokio's timer answers "not yet" to a task that has used up its share
+        // of a tick, and an inner future that does so in every poll could otherwise not be stopped.
+        if clock::now() >= timer.deadline() {
+            return Poll::Ready(());
+        }
+        timer.as_mut().poll(cx)
     }
-    if timer.is_none() {
-        timer.set(Some(sleep_until(deadline)));
-    }
-    timer.as_pin_mut().map_or(Poll::Ready(()), |timer| timer.poll(cx))
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {

@@ -22,8 +22,10 @@
 //!
 //! # Cost
 //!
-//! One shared clock reading ([`cachex_core::clock::now`]). A call that is answered when it is first polled never touches
-//! the timer; no allocation and no atomic operation of its own in any case.
+//! A call that is answered when it is first polled costs next to nothing: no clock reading, no allocation, no atomic
+//! operation. One that has to wait makes a timer, which is one allocation.
+//!
+//! The limit counts from the first poll of the call's future, when its work begins; a future that nobody polls does not age.
 //!
 //! # Example
 //!

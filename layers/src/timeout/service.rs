@@ -1,6 +1,6 @@
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -8,7 +8,7 @@ use super::layer::Limits;
 
 /// The middleware of a [`TimeoutLayer`](super::TimeoutLayer).
 ///
-/// Waiting in `poll_ready` is not limited: the limit begins with the call.
+/// Waiting in `poll_ready` is not limited: the limit begins with the first poll of the call's future.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeout<S> {
     inner: S,
@@ -38,7 +38,7 @@ where
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
-        let deadline = self.limits.of(request.class()).and_then(|limit| clock::now().checked_add(limit));
-        ResponseFuture::new(self.inner.call(request), deadline)
+        let limit = self.limits.of(request.class());
+        ResponseFuture::new(self.inner.call(request), limit)
     }
 }

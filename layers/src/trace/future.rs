@@ -22,7 +22,8 @@ pin_project! {
         // An option, so that what is beneath is dropped inside the span.
         #[pin]
         inner: Option<F>,
-        watch: Option<Watch>,
+        // Boxed, as few calls have one: the future of all others is then the size of what is beneath and a word.
+        watch: Option<Box<Watch>>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -37,7 +38,7 @@ pin_project! {
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(super) fn new(inner: F, watch: Option<Watch>) -> Self {
+    pub(super) fn new(inner: F, watch: Option<Box<Watch>>) -> Self {
         Self { inner: Some(inner), watch }
     }
 }

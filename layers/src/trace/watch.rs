@@ -43,7 +43,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins to watch, if a subscriber wants the span, or the event should the call fail.
     #[inline]
-    pub(super) fn begin<V>(settings: Settings, request: &CacheRequest<V>) -> Option<Self> {
+    pub(super) fn begin<V>(settings: Settings, request: &CacheRequest<V>) -> Option<Box<Self>> {
         if LevelFilter::current() == LevelFilter::OFF {
             return None;
         }
@@ -52,7 +52,7 @@ impl Watch {
 
     /// Out of line, so that a call nobody listens to carries none of it.
     #[inline(never)]
-    fn begin_if_wanted<V>(settings: Settings, request: &CacheRequest<V>) -> Option<Self> {
+    fn begin_if_wanted<V>(settings: Settings, request: &CacheRequest<V>) -> Option<Box<Self>> {
         let op = request.op();
         let span = at_level!(
             settings.level,
@@ -76,7 +76,7 @@ impl Watch {
         if span.is_disabled() && !at_level!(settings.failure_level(), event_enabled!({})) {
             return None;
         }
-        Some(Self {
+        Some(Box::new(Self {
             span,
             settings,
             op,
@@ -86,7 +86,7 @@ impl Watch {
             start: clock::now(),
             told: Told::default(),
             ended: false,
-        })
+        }))
     }
 
     #[cfg(test)]

@@ -62,11 +62,13 @@ async fn an_answer_at_the_very_deadline_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_counts_from_the_call_and_not_from_the_first_poll() {
+async fn the_limit_counts_from_the_first_poll() {
     let leaf = Leaf::new();
     leaf.push(Outcome::never());
     let mut stack = TimeoutLayer::new(ms(250)).layer(leaf);
-    let answer = stack.ready().await.unwrap().call(get());
+    let mut answer = pin!(stack.ready().await.unwrap().call(get()));
+    tokio::time::advance(ms(200)).await;
+    assert!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     tokio::time::advance(ms(200)).await;
     let start = Instant::now();
     assert_eq!(answer.await.unwrap_err().kind(), ErrorKind::Timeout);

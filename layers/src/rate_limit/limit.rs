@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
@@ -23,9 +24,19 @@ pub(super) struct Limit {
     arrival: Arrival,
     interval: u64,
     tolerance: u64,
+    /// Cells that were taken ahead of need. They are part of the burst: what governor may give is less by so many.
+    ahead: AtomicU32,
+    /// How many to take at a time; 1 where the burst is too small to set some apart.
+    handful: NonZeroU32,
     waiting: AtomicU64,
     rejected: AtomicU64,
 }
+
+/// Cells taken at a time, so that only one call in so many reads the clock.
+const HANDFUL: NonZeroU32 = NonZeroU32::new(16).unwrap();
+
+/// The burst from which on a handful is taken at a time: it is then at most a 256th of it.
+const LARGE_BURST: u32 = 256 * HANDFUL.get();
 
 /// What a limit says to one who asks to pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +52,9 @@ pub(super) enum Verdict {
 impl Limit {
     pub(super) fn new(rate: Rate) -> Self {
         let (interval, burst) = (rate.interval_nanos(), rate.burst_size());
+        let handful = if burst.get() < LARGE_BURST { NonZeroU32::MIN } else { HANDFUL };
+        let ahead = handful.get() - 1;
+        let burst = NonZeroU32::new(burst.get() - ahead).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(rate.interval()).expect("an interval is never zero").allow_burst(burst);
         let arrival = Arrival::default();
@@ -50,16 +64,45 @@ impl Limit {
             arrival,
             interval,
             tolerance: interval * u64::from(burst.get() - 1),
+            ahead: AtomicU32::new(ahead),
+            handful,
             waiting: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
         }
     }
 
+    /// Passes on a cell that was taken ahead of need, unless others wait: then the time need not be known.
+    #[inline]
+    pub(super) fn enter_at_once(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && self.take_ahead()
+    }
+
+    #[inline]
+    fn take_ahead(&self) -> bool {
+        let mut ahead = self.ahead.load(Ordering::Relaxed);
+        while ahead > 0 {
+            match self.ahead.compare_exchange_weak(ahead, ahead - 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => ahead = now,
+            }
+        }
+        false
+    }
+
     /// Asks to pass now, or else within `patience`.
     #[inline]
     pub(super) fn enter(&self, now: u64, patience: u64) -> Verdict {
-        if self.waiting.load(Ordering::Relaxed) == 0 && self.check(now).is_ok() {
+        if self.enter_at_once() {
             return Verdict::Pass;
+        }
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            if self.handful > NonZeroU32::MIN && self.check_handful(now) {
+                self.ahead.fetch_add(self.handful.get() - 1, Ordering::Relaxed);
+                return Verdict::Pass;
+            }
+            if self.check(now).is_ok() {
+                return Verdict::Pass;
+            }
         }
         self.enter_line(now, patience)
     }
@@ -94,6 +137,9 @@ impl Limit {
     /// Who has waited takes the cell that fell due meanwhile rather than one of this moment: timers are coarse, and
     /// several may come back in the same moment although their cells were an interval apart.
     pub(super) fn take(&self, since: u64, now: u64) -> Result<(), u64> {
+        if self.take_ahead() {
+            return Ok(());
+        }
         let mut at = since;
         loop {
             match self.check(at) {
@@ -111,8 +157,15 @@ impl Limit {
         self.governor.check().map_err(|not_until| not_until.earliest_possible().as_u64())
     }
 
+    /// Asks governor for a handful of cells.
+    fn check_handful(&self, at: u64) -> bool {
+        MOMENT.set(at);
+        matches!(self.governor.check_n(self.handful), Ok(Ok(())))
+    }
+
     /// How long a cell would be waited for behind `ahead` others.
     pub(super) fn forecast(&self, ahead: u64, now: u64) -> u64 {
+        let Some(ahead) = ahead.checked_sub(self.ahead.load(Ordering::Relaxed).into()) else { return 0 };
         let arrival = self.arrival.0.load(Ordering::Relaxed).max(now);
         arrival
             .saturating_add(ahead.saturating_mul(self.interval))
@@ -123,8 +176,8 @@ impl Limit {
     /// How many cells are free, beyond those that others wait for.
     pub(super) fn available(&self, now: u64) -> u32 {
         let arrival = self.arrival.0.load(Ordering::Relaxed).max(now);
-        let Some(slack) = (now + self.tolerance).checked_sub(arrival) else { return 0 };
-        let free = (slack / self.interval + 1).saturating_sub(self.waiting());
+        let cells = (now + self.tolerance).checked_sub(arrival).map_or(0, |slack| slack / self.interval + 1);
+        let free = (cells + u64::from(self.ahead.load(Ordering::Relaxed))).saturating_sub(self.waiting());
         u32::try_from(free).unwrap_or(u32::MAX)
     }
 

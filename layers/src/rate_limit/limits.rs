@@ -70,10 +70,13 @@ impl Limits {
     /// Asks all limits of this class for a cell.
     #[inline]
     pub(super) fn admit(self: &Arc<Self>, class: OpClass) -> Admission {
-        let now = self.now();
         if let Some(limit) = self.class(class) {
-            return self.admit_class(class, limit, now);
+            return self.admit_class(class, limit, self.now());
         }
+        if self.stack.enter_at_once() {
+            return Admission::Pass;
+        }
+        let now = self.now();
         match self.stack.enter(now, self.patience) {
             Verdict::Pass => Admission::Pass,
             verdict => self.not_yet(class, Stage::Stack, verdict, now),

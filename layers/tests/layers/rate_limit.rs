@@ -375,3 +375,38 @@ proptest! {
         })?;
     }
 }
+
+/// Cells of a large burst are taken ahead of need; what passes is the same.
+#[tokio::test(start_paused = true)]
+async fn a_large_burst_passes_whole_and_no_more() {
+    const BURST: u32 = 5_000;
+    let rate = Rate::per_second(1_000).burst(BURST);
+    let by_class = RateLimitLayer::per_second(u32::MAX).class(OpClass::Read, rate);
+    for layer in [RateLimitLayer::new(rate), by_class] {
+        let (mut stack, _) = stack(&layer);
+        let available = |layer: &RateLimitLayer| {
+            let handle = layer.handle();
+            handle.class(OpClass::Read).unwrap_or_else(|| handle.stack()).available
+        };
+        let passes = |stack: &mut Stack| {
+            let mut passed = 0;
+            while refusal(stack, read()).is_none() {
+                passed += 1;
+                assert!(passed <= BURST);
+            }
+            passed
+        };
+        assert_eq!(available(&layer), BURST);
+        assert!(refusal(&mut stack, read()).is_none());
+        assert_eq!(available(&layer), BURST - 1);
+        assert_eq!(1 + passes(&mut stack), BURST);
+        assert_eq!(available(&layer), 0);
+
+        advance(millis(100)).await;
+        assert_eq!(passes(&mut stack), 100);
+
+        advance(HOUR).await;
+        let again = passes(&mut stack);
+        assert!((BURST - 15..=BURST).contains(&again), "{again}");
+    }
+}

@@ -60,15 +60,27 @@ impl Told {
     pub(crate) fn during<R>(&mut self, poll: impl FnOnce() -> R) -> R {
         let before = Self::so_far();
         let result = poll();
-        let after = Self::so_far();
-        self.stored_bytes += after.stored_bytes.wrapping_sub(before.stored_bytes);
-        self.loaded_bytes += after.loaded_bytes.wrapping_sub(before.loaded_bytes);
-        self.retries += after.retries.wrapping_sub(before.retries);
+        let told = before.until_now();
+        self.stored_bytes += told.stored_bytes;
+        self.loaded_bytes += told.loaded_bytes;
+        self.retries += told.retries;
         result
     }
 
+    /// What was told since `self` was [`so_far`](Self::so_far).
     #[inline]
-    fn so_far() -> Self {
+    pub(crate) fn until_now(self) -> Self {
+        let now = Self::so_far();
+        Self {
+            stored_bytes: now.stored_bytes.wrapping_sub(self.stored_bytes),
+            loaded_bytes: now.loaded_bytes.wrapping_sub(self.loaded_bytes),
+            retries: now.retries.wrapping_sub(self.retries),
+        }
+    }
+
+    /// All that was ever told on this thread.
+    #[inline]
+    pub(crate) fn so_far() -> Self {
         HERE.with(|here| Self {
             stored_bytes: here.stored_bytes.get(),
             loaded_bytes: here.loaded_bytes.get(),

@@ -4,9 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheResponse, Op, clock};
+use cachex_core::{CacheError, CacheResponse, Op, OpClass, clock};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
@@ -40,9 +40,15 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.measurement.listen(|| this.inner.poll(cx)));
-        this.measurement.end(&answer);
-        Poll::Ready(answer)
+        let before = Told::so_far();
+        // One place for the answer, so that it is written where the caller wants it.
+        let polled = this.inner.poll(cx);
+        this.measurement.bytes(before);
+        match &polled {
+            Poll::Ready(answer) => this.measurement.end(answer),
+            Poll::Pending => this.measurement.suspended(),
+        }
+        polled
     }
 }
 
@@ -55,31 +61,46 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 /// One call under way; dropped before its end, it is counted as cancelled.
 pub(super) struct Measurement {
     table: Arc<Table>,
-    start: Instant,
+    /// `None` for a call that is not timed unless it suspends.
+    start: Option<Instant>,
     op: Op,
+    suspended: bool,
     ended: bool,
 }
 
 impl Measurement {
     #[inline]
     pub(super) fn begin(table: Arc<Table>, op: Op) -> Self {
-        Self { table, start: clock::now(), op, ended: false }
+        let start = (op.class() != OpClass::Read || table.is_due(op)).then(clock::now);
+        Self { table, start, op, suspended: false, ended: false }
     }
 
-    /// Runs what is beneath and counts the bytes it tells of.
+    /// Counts the bytes that were told of since `before`. Not a closure around what tells of them: its result, a future
+    /// perhaps, would be moved.
     #[inline]
-    pub(super) fn listen<R>(&self, beneath: impl FnOnce() -> R) -> R {
-        let mut told = Told::default();
-        let result = told.during(beneath);
-        self.table.bytes(told);
-        result
+    pub(super) fn bytes(&self, before: Told) {
+        self.table.bytes(before.until_now());
+    }
+
+    #[inline]
+    fn suspended(&mut self) {
+        if !self.suspended {
+            self.suspended = true;
+            self.start.get_or_insert_with(clock::now);
+        }
     }
 
     #[inline]
     fn end<V>(&mut self, answer: &Result<CacheResponse<V>, CacheError>) {
         self.ended = true;
         self.table.count(self.op, Status::of(answer));
-        self.table.time(self.op, clock::fresh().saturating_duration_since(self.start));
+        match self.start {
+            Some(start) => {
+                let took = clock::fresh().saturating_duration_since(start);
+                self.table.time(self.op, took, self.suspended || self.op.class() != OpClass::Read);
+            }
+            None => self.table.skip(self.op),
+        }
         if let Err(error) = answer {
             self.table.error(error.kind());
         }

@@ -17,6 +17,10 @@
 //!   layers beneath: failures that a retry made good do not show here.
 //! - The duration runs from the call to its answer, failed or not, without the wait for readiness. A cancelled call has
 //!   none: nobody knows how long it would have taken.
+//! - A read that is answered without waiting, as by a store in memory, is over before two readings of the clock are. So after
+//!   the first 16 of such reads of an operation one in 16 is timed, and recorded for those before it as well: the histogram's
+//!   count lags by 15 at most. Writes, and reads that wait, are timed each; the latter from the moment that
+//!   [`clock::now`](cachex_core::clock::now) tells in the poll that first finds them waiting.
 //! - Bytes are counted by the serialize layer beneath, before compression and encryption: in for values on their way to
 //!   the store, out for values read from it. A stack that does not serialize has none.
 //! - A layer with a [`name`](MetricsLayer::name) adds the label `cache` to all of these.
@@ -39,8 +43,8 @@
 //!
 //! # Cost
 //!
-//! One shared and one fresh clock reading, one clone of an `Arc`, one counter and one histogram. No allocation after the
-//! first use of a series.
+//! One clone of an `Arc` and one counter; one shared and one fresh clock reading and one histogram for what is timed. No
+//! allocation after the first use of a series.
 //!
 //! # Example
 //!

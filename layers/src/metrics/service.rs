@@ -7,6 +7,7 @@ use tower_service::Service;
 
 use super::future::{Measurement, ResponseFuture};
 use super::table::Table;
+use crate::observed::Told;
 
 /// The middleware of a [`MetricsLayer`](super::MetricsLayer).
 #[derive(Clone)]
@@ -39,7 +40,9 @@ where
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
         let measurement = Measurement::begin(Arc::clone(&self.table), request.op());
-        let inner = measurement.listen(|| self.inner.call(request));
+        let before = Told::so_far();
+        let inner = self.inner.call(request);
+        measurement.bytes(before);
         ResponseFuture::new(inner, measurement)
     }
 }

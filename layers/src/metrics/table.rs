@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use cachex_core::{ErrorKind, Op};
@@ -24,7 +25,17 @@ const ERROR_SLOTS: usize = 64;
 struct OpSeries {
     statuses: [OnceLock<Counter>; Status::COUNT],
     duration: OnceLock<Histogram>,
+    /// Calls that have ended and are not in the histogram yet.
+    skipped: AtomicU32,
+    /// How often the histogram was told of calls that did not suspend, up to [`EACH_AT_FIRST`].
+    told: AtomicU32,
 }
+
+/// So many calls that did not suspend are timed each, before one stands for several.
+const EACH_AT_FIRST: u32 = 16;
+
+/// From then on one call is timed for so many.
+const ONE_FOR: u32 = 16;
 
 impl Table {
     pub(super) fn new(name: Option<Cow<'static, str>>) -> Self {
@@ -53,12 +64,34 @@ impl Table {
         counter.increment(1);
     }
 
+    /// Whether the next call of this operation is to be timed even if it does not suspend.
     #[inline]
-    pub(super) fn time(&self, op: Op, duration: Duration) {
-        let histogram = self.ops[op as usize].duration.get_or_init(|| {
+    pub(super) fn is_due(&self, op: Op) -> bool {
+        let series = &self.ops[op as usize];
+        series.skipped.load(Relaxed) >= ONE_FOR - 1 || series.told.load(Relaxed) < EACH_AT_FIRST
+    }
+
+    /// A call has ended that was not timed: the next one that is stands for it as well.
+    #[inline]
+    pub(super) fn skip(&self, op: Op) {
+        self.ops[op as usize].skipped.fetch_add(1, Relaxed);
+    }
+
+    /// A call has ended. `alone` if it stands for no other.
+    #[inline]
+    pub(super) fn time(&self, op: Op, duration: Duration, alone: bool) {
+        let series = &self.ops[op as usize];
+        let mut count = 1;
+        if !alone {
+            count += series.skipped.swap(0, Relaxed) as usize;
+            if series.told.load(Relaxed) < EACH_AT_FIRST {
+                series.told.fetch_add(1, Relaxed);
+            }
+        }
+        let histogram = series.duration.get_or_init(|| {
             histogram!(names::DURATION, self.labels([Label::new(names::OPERATION_LABEL, op.as_str())]))
         });
-        histogram.record(duration);
+        histogram.record_many(duration, count);
     }
 
     #[cold]

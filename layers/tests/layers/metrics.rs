@@ -169,6 +169,38 @@ fn durations_are_in_seconds_and_include_failures() {
     });
 }
 
+/// Reads that never wait are timed by sample; no call is missing from the histogram for longer than 15 calls.
+#[test]
+fn reads_that_never_wait_are_timed_by_sample() {
+    recorded(async |seen| {
+        let leaf = Leaf::new();
+        let mut stack = MetricsLayer::new().layer(leaf.clone());
+        let mut recorded = 0;
+        for made in 1..=200 {
+            call(&mut stack, get()).await.unwrap();
+            recorded += timed(&seen, "get");
+            assert!(recorded <= made && recorded + 15 >= made, "{recorded} of {made}");
+            assert!(recorded == made || made > 16, "the first ones are timed each: {recorded} of {made}");
+        }
+        // A call that waits stands for itself alone, and a write always does.
+        for _ in 0..40 {
+            leaf.push(Outcome::hit(1_u32).after(Duration::from_secs(1)));
+            call(&mut stack, get()).await.unwrap();
+            assert_eq!(timed(&seen, "get"), 1);
+            call(&mut stack, CacheRequest::set(key(), 1_u32, None)).await.unwrap();
+            assert_eq!(timed(&seen, "set"), 1);
+        }
+    });
+}
+
+/// How many durations of an operation were recorded since the last look.
+fn timed(seen: &Snapshotter, op: &str) -> usize {
+    match series(seen).remove(&format!("{}{{operation={op}}}", names::DURATION)) {
+        Some(DebugValue::Histogram(values)) => values.len(),
+        _ => 0,
+    }
+}
+
 #[test]
 fn what_is_dropped_or_panics_counts_as_cancelled_and_is_not_timed() {
     recorded(async |seen| {

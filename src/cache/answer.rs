@@ -1,4 +1,4 @@
-//! The future of one operation: clone the stack, ready it, call it, read the answer.
+//! The future of one operation: call the stack, read the answer.
 
 use std::fmt;
 use std::future::Future;
@@ -6,75 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, clock};
+use cachex_core::{
+    CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, SharedCall, SharedStack,
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::patterns::flights::Flights;
 
-pin_project! {
-    /// One request on its way through a stack of its own: `tower::ServiceExt::oneshot`, with a shared clock reading.
-    pub(crate) struct Call<V, S>
-    where
-        S: Service<CacheRequest<V>>,
-    {
-        #[pin]
-        state: State<V, S, S::Future>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<V, S, F> {
-        // Waiting for the stack to be ready. The request is there until the call.
-        Readying { service: S, request: Option<CacheRequest<V>> },
-        Called { #[pin] future: F },
-    }
-}
-
-impl<V, S: CacheService<V>> Call<V, S> {
-    #[inline]
-    pub(crate) fn new(service: S, request: CacheRequest<V>) -> Self {
-        Self { state: State::Readying { service, request: Some(request) } }
-    }
-
-    /// The request, until it is sent.
-    fn request(&self) -> Option<&CacheRequest<V>> {
-        match &self.state {
-            State::Readying { request, .. } => request.as_ref(),
-            State::Called { .. } => None,
-        }
-    }
-}
-
-impl<V, S: CacheService<V>> Future for Call<V, S> {
-    type Output = Result<CacheResponse<V>, CacheError>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        clock::scope(|| {
-            loop {
-                // Readying => Called, once; Called stays until it is done.
-                let future = match state.as_mut().project() {
-                    StateProj::Called { future } => return future.poll(cx),
-                    StateProj::Readying { service, request } => {
-                        ready!(service.poll_ready(cx))?;
-                        match request.take() {
-                            Some(request) => service.call(request),
-                            None => return Poll::Ready(Err(polled_after_completion())),
-                        }
-                    }
-                };
-                state.set(State::Called { future });
-            }
-        })
-    }
-}
-
 #[cold]
 pub(super) fn polled_after_completion() -> CacheError {
-    CacheError::new(cachex_core::ErrorKind::Internal, "a future was polled after it had failed")
+    CacheError::new(ErrorKind::Internal, "a future was polled after it had failed")
 }
 
 pin_project! {
@@ -102,7 +44,7 @@ pin_project! {
     where
         S: Service<CacheRequest<V>>,
     {
-        Call { #[pin] call: Call<V, S> },
+        Call { #[pin] call: SharedCall<V, S> },
         // The arguments were refused before there was a request.
         Refused { error: Option<CacheError> },
     }
@@ -112,7 +54,7 @@ impl<V, S: CacheService<V>, T> Answer<V, S, T> {
     /// Sends `request` and reads the answer with `read`, which is told how many keys were asked for.
     #[inline]
     pub(crate) fn new(
-        service: S,
+        service: SharedStack<S>,
         request: Result<CacheRequest<V>, CacheError>,
         read: fn(CacheResponse<V>, usize) -> Result<T, CacheError>,
     ) -> Self {
@@ -122,7 +64,12 @@ impl<V, S: CacheService<V>, T> Answer<V, S, T> {
                     CacheRequest::Get(_) => 1,
                     other => other.keys().len(),
                 };
-                Self { step: Step::Call { call: Call::new(service, request) }, supersedes: None, read, keys }
+                Self {
+                    step: Step::Call { call: SharedCall::new(service, request) },
+                    supersedes: None,
+                    read,
+                    keys,
+                }
             }
             Err(error) => {
                 Self { step: Step::Refused { error: Some(error) }, supersedes: None, read, keys: 0 }

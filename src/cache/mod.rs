@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use cachex_core::{
     BoxCacheService, CacheError, CacheRequest, CacheResponse, CacheService, Entry, Intent, IntoKey, IntoTags,
-    Key, KeyTtl, Keys, Op, OpClass, Set, Ttl,
+    Key, KeyTtl, Keys, Op, OpClass, Set, SharedCall, SharedStack, Ttl,
 };
 use tower_service::Service;
 
 pub use answer::Answer;
-pub(crate) use answer::Call;
 pub use calls::{ConditionalSet, IncrBy, SetCall};
 pub use invalidations::{Listener, SubscribeCall, Subscribing};
 
@@ -44,7 +43,7 @@ use crate::patterns::flights::Flights;
 /// # }
 /// ```
 pub struct Cache<V, S = BoxCacheService<V>> {
-    pub(crate) service: S,
+    pub(crate) service: SharedStack<S>,
     pub(crate) flights: Arc<Flights<V>>,
 }
 
@@ -58,18 +57,18 @@ where
 {
     /// A cache on top of a stack: any tower service that answers cache requests.
     pub fn new(stack: S) -> Self {
-        Self { service: stack, flights: Arc::default() }
+        Self { service: SharedStack::new(stack), flights: Arc::default() }
     }
 
     /// The same cache with the type of its stack erased. Loads under way are still shared with this handle.
     #[must_use]
     pub fn boxed(&self) -> Cache<V> {
-        Cache { service: BoxCacheService::new(self.service.clone()), flights: Arc::clone(&self.flights) }
+        Cache { service: SharedStack::new(self.service.clone().into()), flights: Arc::clone(&self.flights) }
     }
 
     /// The stack beneath.
     pub fn get_ref(&self) -> &S {
-        &self.service
+        self.service.get_ref()
     }
 
     /// Sends a request of one's own making, as a layer would see it.
@@ -329,20 +328,21 @@ impl<V, S: fmt::Debug> fmt::Debug for Cache<V, S> {
     }
 }
 
-/// A handle is a service too: it can end another stack, or be called by what speaks requests.
+/// A handle is a service too: it can end another stack, or be called by what speaks requests. It is always ready; a call
+/// waits for the readiness of the stack inside its future.
 impl<V, S: CacheService<V>> Service<CacheRequest<V>> for Cache<V, S> {
     type Response = CacheResponse<V>;
     type Error = CacheError;
-    type Future = S::Future;
+    type Future = SharedCall<V, S>;
 
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), CacheError>> {
-        self.service.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), CacheError>> {
+        std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: CacheRequest<V>) -> S::Future {
+    fn call(&mut self, request: CacheRequest<V>) -> SharedCall<V, S> {
         if is_news(&request) {
             self.flights.supersede_request(&request);
         }
-        self.service.call(request)
+        SharedCall::new(self.service.clone(), request)
     }
 }

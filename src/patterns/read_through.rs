@@ -9,14 +9,14 @@ use std::task::{Context, Poll, ready};
 
 use cachex_core::{
     CacheError, CacheRequest, CacheResponse, CacheService, Effect, ErrorKind, FillToken, Intent, IntoKey,
-    IntoTags, Key, Set, Tags, Ttl,
+    IntoTags, Key, Set, SharedCall, SharedStack, Tags, Ttl,
 };
 use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
 use super::flights::{Flight, Flights, Landed, Outcome, Pilot, Seat};
-use crate::cache::{Cache, Call};
+use crate::cache::Cache;
 
 impl<V, S> Cache<V, S>
 where
@@ -116,7 +116,7 @@ where
         let state = match args {
             Ok((key, ttl)) => {
                 let since = flights.landed(&key);
-                let lookup = Call::new(service.clone(), CacheRequest::get(key.clone()));
+                let lookup = SharedCall::new(service.clone(), CacheRequest::get(key.clone()));
                 let plan = Plan { service, flights, key, ttl, tags, require_cache, since, loader };
                 State::Lookup { lookup, plan: Some(plan) }
             }
@@ -128,7 +128,7 @@ where
 
 /// What a miss needs in order to become a load.
 struct Plan<V, S, F> {
-    service: S,
+    service: SharedStack<S>,
     flights: Arc<Flights<V>>,
     key: Key,
     ttl: Ttl,
@@ -157,7 +157,7 @@ pin_project! {
         S: Service<CacheRequest<V>>,
     {
         // Lookup => done, on a hit; Lookup => Waiting, on a miss.
-        Lookup { #[pin] lookup: Call<V, S>, plan: Option<Plan<V, S, F>> },
+        Lookup { #[pin] lookup: SharedCall<V, S>, plan: Option<Plan<V, S, F>> },
         // Waiting => done, when the load lands.
         Waiting { #[pin] landing: OwnedNotified, flight: Arc<Flight<V>> },
         Refused { error: Option<CacheError> },
@@ -257,7 +257,7 @@ where
         let key = pilot.key.clone();
         let token = match token {
             Some(token) => token,
-            None => match Call::new(service.clone(), CacheRequest::get(key.clone()))
+            None => match SharedCall::new(service.clone(), CacheRequest::get(key.clone()))
                 .await
                 .and_then(|r| r.into_get())
             {
@@ -279,7 +279,7 @@ where
             Ok(value) => {
                 let set =
                     Set::new(key.clone(), Arc::clone(&value), ttl).intent(Intent::Fill(token)).tags(tags);
-                let filled = Call::new(service.clone(), set.into()).await;
+                let filled = SharedCall::new(service.clone(), set.into()).await;
                 // The fill may have waited, or been tried again, while the key was written. What it then stored is old.
                 let may_be_stored = match &filled {
                     Ok(response) => !matches!(response, CacheResponse::Applied(false)),
@@ -287,7 +287,7 @@ where
                 };
                 if may_be_stored && pilot.flight.is_superseded() {
                     // If this fails as well, the value lives until its lifetime ends, as after a delete by another node.
-                    let _ = Call::new(service, CacheRequest::delete(key)).await;
+                    let _ = SharedCall::new(service, CacheRequest::delete(key)).await;
                 }
                 match filled {
                     // The request itself is at fault, and would be each time: silence would hide that nothing is cached.

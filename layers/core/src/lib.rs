@@ -27,6 +27,7 @@ mod payload;
 mod request;
 mod response;
 mod service;
+mod shared;
 mod subscription;
 mod tag;
 #[cfg(feature = "testing")]
@@ -45,6 +46,7 @@ pub use request::{
 };
 pub use response::{CacheResponse, FencingToken, KeyTtl};
 pub use service::{BoxCacheService, BoxFuture, CacheService};
+pub use shared::{SharedCall, SharedStack};
 pub use subscription::{Invalidation, Publisher, Subscription};
 pub use tag::{IntoTags, Tag, Tags};
 pub use ttl::Ttl;

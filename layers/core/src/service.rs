@@ -11,6 +11,7 @@ use tower_service::Service;
 use crate::error::CacheError;
 use crate::request::CacheRequest;
 use crate::response::CacheResponse;
+use crate::shared::{SharedCall, SharedStack};
 
 /// A tower service that answers cache requests: a layer over another one, or a store.
 ///
@@ -38,33 +39,41 @@ pub type BoxFuture<V> = Pin<Box<dyn Future<Output = Result<CacheResponse<V>, Cac
 
 /// Any [`CacheService`] behind one type: for struct fields, and for stacks that are put together at run time.
 ///
-/// A clone is one reference count, however deep the stack. A call costs one box. It is always ready: a call clones the
-/// stack beneath and waits for its readiness inside the call's future, so nothing that was reserved in `poll_ready` can
-/// leak through an idle handle.
+/// A clone is one reference count, however deep the stack. A call costs one box. It is always ready: a call waits for the
+/// readiness of the stack beneath inside its future ([`SharedCall`]), so nothing that was reserved in `poll_ready` can leak
+/// through an idle handle.
 pub struct BoxCacheService<V>(Arc<dyn Erased<V>>);
 
 trait Erased<V>: Send + Sync {
     fn call_boxed(&self, request: CacheRequest<V>) -> BoxFuture<V>;
 }
 
-impl<V, S> Erased<V> for S
+impl<V, S> Erased<V> for SharedStack<S>
 where
     S: CacheService<V>,
     V: Send + Sync + 'static,
 {
+    #[inline]
     fn call_boxed(&self, request: CacheRequest<V>) -> BoxFuture<V> {
-        let mut service = self.clone();
-        Box::pin(async move {
-            std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-            service.call(request).await
-        })
+        Box::pin(SharedCall::new(self.clone(), request))
     }
 }
 
 impl<V: Send + Sync + 'static> BoxCacheService<V> {
     /// Erases the type of a stack.
     pub fn new<S: CacheService<V>>(service: S) -> Self {
-        Self(Arc::new(service))
+        Self(Arc::new(SharedStack::new(service)))
+    }
+}
+
+/// The instance that is lent is shared with the stack's other handles.
+impl<V, S> From<SharedStack<S>> for BoxCacheService<V>
+where
+    V: Send + Sync + 'static,
+    S: CacheService<V>,
+{
+    fn from(stack: SharedStack<S>) -> Self {
+        Self(Arc::new(stack))
     }
 }
 

@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use cachex_core::{
-    CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, FencingToken, Key, LockOwner, Op, Ttl,
+    CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, FencingToken, Key, LockOwner, Op,
+    SharedCall, SharedStack, Ttl,
 };
-
-use crate::cache::Call;
 
 /// A lock is taken rarely and held long: its calls may cost a box.
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, CacheError>> + Send>>;
@@ -39,7 +38,7 @@ pub(super) trait Contender: Holder + Sized {
 
 /// A contender for a lock that one stack keeps.
 pub(super) struct Single<V, S> {
-    service: S,
+    service: SharedStack<S>,
     key: Key,
     owner: LockOwner,
     // Of requests, not of values: `V` need not be `Sync` for this.
@@ -47,7 +46,7 @@ pub(super) struct Single<V, S> {
 }
 
 impl<V, S: CacheService<V>> Single<V, S> {
-    pub(super) fn new(service: S, key: Key, owner: LockOwner) -> Self {
+    pub(super) fn new(service: SharedStack<S>, key: Key, owner: LockOwner) -> Self {
         Self { service, key, owner, values: PhantomData }
     }
 }
@@ -59,13 +58,13 @@ where
 {
     fn extend(&self, ttl: Duration) -> BoxFuture<bool> {
         let request = CacheRequest::extend_lock(self.key.clone(), self.owner, ttl);
-        let call = Call::new(self.service.clone(), request);
+        let call = SharedCall::new(self.service.clone(), request);
         Box::pin(async move { call.await?.into_applied(Op::ExtendLock) })
     }
 
     fn release(&self) -> BoxFuture<bool> {
         let request = CacheRequest::unlock(self.key.clone(), self.owner);
-        let call = Call::new(self.service.clone(), request);
+        let call = SharedCall::new(self.service.clone(), request);
         Box::pin(async move { call.await?.into_applied(Op::Unlock) })
     }
 }
@@ -78,7 +77,8 @@ where
     type Token = FencingToken;
 
     fn acquire(&self, ttl: Duration) -> BoxFuture<Option<FencingToken>> {
-        let call = Call::new(self.service.clone(), CacheRequest::lock(self.key.clone(), self.owner, ttl));
+        let call =
+            SharedCall::new(self.service.clone(), CacheRequest::lock(self.key.clone(), self.owner, ttl));
         Box::pin(async move {
             match call.await? {
                 CacheResponse::Locked(token) => Ok(token),

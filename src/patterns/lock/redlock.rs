@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachex_core::{CacheError, CacheService, Effect, ErrorKind, IntoKey, Key, LockOwner, Op};
+use cachex_core::{CacheError, CacheService, Effect, ErrorKind, IntoKey, Key, LockOwner, Op, SharedStack};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -67,7 +67,7 @@ trait Share: Holder {
     fn acquire(&self, ttl: Duration) -> BoxFuture<bool>;
 }
 
-struct Stack<V, S>(S, std::marker::PhantomData<fn(V)>);
+struct Stack<V, S>(SharedStack<S>, std::marker::PhantomData<fn(V)>);
 
 impl<V, S> Server for Stack<V, S>
 where
@@ -110,7 +110,9 @@ impl Redlock {
     {
         let servers: Arc<[_]> = servers
             .into_iter()
-            .map(|stack| Arc::new(Stack(stack, std::marker::PhantomData)) as Arc<dyn Server>)
+            .map(|stack| {
+                Arc::new(Stack(SharedStack::new(stack), std::marker::PhantomData)) as Arc<dyn Server>
+            })
             .collect();
         if servers.len() < Self::MIN_SERVERS {
             let message = format!(

@@ -1,5 +1,6 @@
 //! The Redis store: the behaviour suite against a real server, and what is its own.
 
+mod cluster;
 mod connecting;
 mod credentials;
 mod errors;

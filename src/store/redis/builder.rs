@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use cachex_core::{CacheError, ErrorKind, Ttl};
 
-use super::RedisStore;
 use super::address::{Address, DEFAULT_PORT, Endpoint, Secret, Target};
+use super::cluster::{Cluster, Seeds};
 use super::connection::{Connections, Route, Settings, Source, Transport};
 use super::credentials::{Credentials, Keychain};
 use super::pubsub::{Hub, Publishing};
 use super::sentinel::Sentinels;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
+use super::{RedisStore, Topology};
 
 /// How many connections all requests share unless told otherwise.
 const DEFAULT_CONNECTIONS: usize = 2;
@@ -48,6 +49,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct RedisStoreBuilder {
     url: Option<Secret>,
     place: Option<Place>,
+    cluster: Option<Vec<Secret>>,
     sentinel: SentinelSettings,
     username: Option<String>,
     password: Option<Secret>,
@@ -86,6 +88,7 @@ impl Default for RedisStoreBuilder {
         Self {
             url: None,
             place: None,
+            cluster: None,
             sentinel: SentinelSettings::default(),
             username: None,
             password: None,
@@ -112,7 +115,9 @@ impl RedisStoreBuilder {
     /// - `unix:///path[?db=…&user=…&pass=…]`;
     /// - `redis-sentinel://[user][:password@]host[:port][,host[:port]…]/name[/database]`: the primary that these sentinels
     ///   know by this name. User and password are the servers'; see [`sentinel`](Self::sentinel);
-    /// - `rediss-sentinel://…`, the same over TLS, to servers and sentinels.
+    /// - `rediss-sentinel://…`, the same over TLS, to servers and sentinels;
+    /// - `redis-cluster://[user][:password@]host[:port][,host[:port]]…`, some nodes of a cluster; `rediss-cluster://…`, the
+    ///   same over TLS. See [`cluster`](Self::cluster).
     ///
     /// User name and password are percent-encoded. The port is 6379 unless told, a sentinel's 26379. `valkey` instead of
     /// `redis` is understood as well, and so is `redis+unix`.
@@ -183,6 +188,23 @@ impl RedisStoreBuilder {
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-tls")))]
     pub fn sentinel_tls(mut self, tls: impl Into<Option<Tls>>) -> Self {
         self.sentinel.tls = Some(tls.into());
+        self
+    }
+
+    /// Some nodes of a cluster, to find the others by: any that is up will do, master or replica. Each is `host`, `host:port`
+    /// or a URL; the URLs must agree in all but host and port.
+    ///
+    /// Every other setting holds for every node: credentials, TLS, time limits, the numbers of
+    /// [connections](Self::connections). A cluster has no database but 0.
+    ///
+    /// ```
+    /// use cachex::store::redis::RedisStore;
+    ///
+    /// let store = RedisStore::builder().cluster(["10.0.0.1:7000", "10.0.0.2:7000"]).password("s3cret").build()?;
+    /// # Ok::<(), cachex_core::CacheError>(())
+    /// ```
+    pub fn cluster(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.cluster = Some(nodes.into_iter().map(|node| Secret(node.into())).collect());
         self
     }
 
@@ -303,7 +325,7 @@ impl RedisStoreBuilder {
             Some(ttl) => Ttl::After(ttl).validated()?.resolve(None),
             None => None,
         };
-        let address = self.resolved_address()?;
+        let (address, seeds) = self.resolved_address()?;
         let transport = self.transport(&address);
         let settings = Settings {
             route: self.route(address.target, &transport)?,
@@ -316,20 +338,25 @@ impl RedisStoreBuilder {
             connections: self.connections,
             pool_size: self.pool_size,
         };
-        let source = Source::new(&settings)?;
-        let hub = Hub::new(
-            source.clone(),
-            Arc::clone(&publishing),
-            settings.connect_timeout,
-            settings.response_timeout,
-        );
-        Ok(RedisStore::new(Connections::new(source, settings), publishing, hub, default_ttl))
+        let (topology, hub) = match seeds {
+            Some(seeds) => (Topology::Cluster(Cluster::new(seeds, settings)?), None),
+            None => {
+                let source = Source::new(&settings)?;
+                let (connect, response) = (settings.connect_timeout, settings.response_timeout);
+                let hub = Hub::new(source.clone(), Arc::clone(&publishing), connect, response);
+                (Topology::Standalone(Connections::new(source, settings)), Some(hub))
+            }
+        };
+        Ok(RedisStore::new(topology, publishing, hub, default_ttl))
     }
 
-    fn resolved_address(&self) -> Result<Address, CacheError> {
-        let mut address = match &self.url {
-            Some(Secret(url)) => Address::parse(url)?,
-            None => Address {
+    /// The address, and the nodes to find the others by if it is that of a cluster.
+    fn resolved_address(&self) -> Result<(Address, Option<Vec<Endpoint>>), CacheError> {
+        let seeds = self.seeds()?;
+        let mut address = match (&self.url, &seeds) {
+            (_, Some(seeds)) => seeds.address.clone(),
+            (Some(Secret(url)), None) => Address::parse(url)?,
+            (None, None) => Address {
                 target: Target::Server(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }),
                 tls: false,
                 username: None,
@@ -359,7 +386,23 @@ impl RedisStoreBuilder {
         address.username = self.username.clone().or(address.username);
         address.password = self.password.clone().or(address.password);
         address.database = self.database.unwrap_or(address.database);
-        Ok(address)
+        check("database", "0 in a cluster", seeds.is_none() || address.database == 0)?;
+        Ok((address, seeds.map(|seeds| seeds.endpoints)))
+    }
+
+    /// Some nodes of a cluster, if the settings name one.
+    fn seeds(&self) -> Result<Option<Seeds>, CacheError> {
+        let seeds = match (&self.cluster, &self.url) {
+            (Some(nodes), url) => {
+                check("url", "left out where cluster names the nodes", url.is_none())?;
+                Some(Seeds::list(nodes)?)
+            }
+            (None, Some(Secret(url))) => Seeds::parse(url).transpose()?,
+            (None, None) => None,
+        };
+        let alone = seeds.is_none() || self.place.is_none();
+        check("address, unix_socket or sentinel", "left out where there is a cluster", alone)?;
+        Ok(seeds)
     }
 
     #[cfg_attr(
@@ -421,7 +464,7 @@ mod tests {
             .database(7)
             .address("elsewhere", 1234)
             .url("redis://app:hunter2@host:6380/3");
-        let address = builder.resolved_address().unwrap();
+        let (address, _) = builder.resolved_address().unwrap();
         let elsewhere = Endpoint::Tcp { host: "elsewhere".to_owned(), port: 1234 };
         assert_eq!(address.target, Target::Server(elsewhere));
         assert_eq!(address.username.as_deref(), Some("other"));
@@ -450,6 +493,13 @@ mod tests {
             (new().sentinel("m", ["s1"]).sentinel_username("u"), "sentinel_username"),
             (new().sentinel_password("p"), "sentinel_password"),
             (new().sentinel("m", ["s1"]).sentinel_password("p").address("h", 1), "sentinel_password"),
+            (new().cluster(["h"]).database(1), "database"),
+            (new().url("redis-cluster://h/1"), "database"),
+            (new().cluster(["h"]).address("h", 1), "address"),
+            (new().url("redis-cluster://h").unix_socket("/s"), "unix_socket"),
+            (new().cluster(["h"]).url("redis://h"), "url"),
+            (new().cluster([""]), "host"),
+            (new().cluster(Vec::<String>::new()), "cluster"),
         ] {
             let error = builder.build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -17,7 +17,7 @@ use super::script::Invocation;
 const MAX_VALUE: usize = 512 * 1024 * 1024;
 
 /// The name of the store in errors.
-const STORE: &str = "RedisStore";
+pub(super) const STORE: &str = "RedisStore";
 
 /// What a request asks of the server.
 #[derive(Debug)]
@@ -113,6 +113,9 @@ fn set_many<P: StoredBytes>(set: &SetMany<P>, default_ttl: Option<Duration>) -> 
             command.arg(key.as_str()).arg(&value.as_bytes()[..]);
         }
         return Ok(Plan::Command(command, Expected::Done));
+    }
+    if let [(key, value)] = &*set.entries {
+        return Ok(Plan::Command(set_command(key, value.as_bytes(), ttl), Expected::Done));
     }
     let commands = set.entries.iter().map(|(key, value)| set_command(key, value.as_bytes(), ttl));
     Ok(Plan::Transaction(transaction(commands), Expected::Done))

@@ -16,6 +16,19 @@
 //! that leaves requests without any answer, or that leads to a read-only replica, is replaced in the background while
 //! it goes on serving. [`RedisStore::state`] tells where things stand.
 //!
+//! # Topologies
+//!
+//! One server ([`connect`](RedisStore::connect), [`address`](RedisStoreBuilder::address)), the primary that sentinels name
+//! ([`sentinel`](RedisStoreBuilder::sentinel)), or a Redis Cluster ([`cluster`](RedisStoreBuilder::cluster), `redis-cluster://` URLs). On a cluster each key's request goes to the master of its slot, over
+//! shared connections per node; replicas are not read from. A request follows a slot that moved or is on its way
+//! (`MOVED`, `ASK`), five times at most: whoever says so has executed nothing. A connection that is lost is an error there
+//! as here, and has the map of slots read again.
+//!
+//! `mget`, `mset`, `del` and `exists` are taken apart by slot, each node gets its commands in one write, and the answers are put in
+//! the order of the keys. `mset` is then all or nothing per slot only, and per key while a slot is on its way to another
+//! node. When a part of a write fails, the error's [`Effect`](cachex_core::Effect) is `Unknown` unless no part can have been
+//! carried out. `ping` asks every master. Invalidation messages are answered with `Unsupported`.
+//!
 //! # Sentinel
 //!
 //! With [`RedisStoreBuilder::sentinel`], or a `redis-sentinel://` URL, the server is whichever the sentinels say is the
@@ -78,6 +91,7 @@
 
 mod address;
 mod builder;
+mod cluster;
 mod command;
 mod connection;
 mod credentials;
@@ -97,6 +111,7 @@ use std::time::Duration;
 use cachex_core::{CacheError, SealedOnly};
 
 pub use self::builder::RedisStoreBuilder;
+use self::cluster::Cluster;
 use self::connection::Connections;
 pub use self::connection::{ConnectionState, PoolStatus};
 pub use self::credentials::Credentials;
@@ -115,10 +130,34 @@ pub struct RedisStore(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connections: Arc<Connections>,
+    topology: Topology,
     publishing: Arc<Publishing>,
-    hub: Hub,
+    /// None over a cluster, which does not serve subscriptions yet.
+    hub: Option<Hub>,
     default_ttl: Option<Duration>,
+}
+
+/// Who serves the store's requests.
+#[derive(Debug)]
+enum Topology {
+    /// One server at a time.
+    Standalone(Arc<Connections>),
+    /// The nodes of a cluster, each for its slots.
+    Cluster(Arc<Cluster>),
+}
+
+/// A server that a store talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// `host:port`, the path of a socket, or the name by which sentinels know the primary.
+    pub address: String,
+    /// How it is connected.
+    pub state: ConnectionState,
+    /// How its connections are used.
+    pub pool: PoolStatus,
+    /// How many of a cluster's 16384 slots it serves; `None` where there are no slots.
+    pub slots: Option<usize>,
 }
 
 impl RedisStore {
@@ -140,12 +179,12 @@ impl RedisStore {
     }
 
     fn new(
-        connections: Arc<Connections>,
+        topology: Topology,
         publishing: Arc<Publishing>,
-        hub: Hub,
+        hub: Option<Hub>,
         default_ttl: Option<Duration>,
     ) -> Self {
-        Self(Arc::new(Inner { connections, publishing, hub, default_ttl }))
+        Self(Arc::new(Inner { topology, publishing, hub, default_ttl }))
     }
 
     /// Declares the store sealed: it takes [`Sealed`](cachex_core::Sealed) bytes and no others.
@@ -155,21 +194,30 @@ impl RedisStore {
     }
 
     /// How the store is connected, as far as requests have found out: an idle connection whose server died still counts as up.
+    ///
+    /// A cluster is [`Connected`](ConnectionState::Connected) when all nodes that were needed so far are,
+    /// [`Degraded`](ConnectionState::Degraded) when only some are.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
-        self.0.connections.state()
+        match self.topology() {
+            Topology::Standalone(connections) => connections.state(),
+            Topology::Cluster(cluster) => cluster.state(),
+        }
     }
 
-    /// How its connections are used.
+    /// How its connections are used: those to all nodes together.
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
-        self.0.connections.pool_status()
+        match self.topology() {
+            Topology::Standalone(connections) => connections.pool_status(),
+            Topology::Cluster(cluster) => cluster.pool_status(),
+        }
     }
 
     /// What became of its subscriptions to invalidation messages.
     #[must_use]
     pub fn subscription_stats(&self) -> SubscriptionStats {
-        self.0.hub.stats()
+        self.0.hub.as_ref().map(Hub::stats).unwrap_or_default()
     }
 
     /// Changes the user name and the password while the store runs.
@@ -186,11 +234,28 @@ impl RedisStore {
     /// wrong. That connection goes on as the user it was; the new credentials stay in force for new connections all the
     /// same, until others are set. Without a connection nobody is asked, and the next one tells.
     pub async fn set_credentials(&self, credentials: Credentials) -> Result<(), CacheError> {
-        self.connections().set_credentials(credentials).await
+        match self.topology() {
+            Topology::Standalone(connections) => connections.set_credentials(credentials).await,
+            Topology::Cluster(cluster) => cluster.set_credentials(credentials).await,
+        }
     }
 
-    fn connections(&self) -> &Arc<Connections> {
-        &self.0.connections
+    /// The servers it talks to: one, or the nodes of a cluster that are known so far.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        match self.topology() {
+            Topology::Standalone(connections) => vec![NodeStatus {
+                address: connections.address(),
+                state: connections.state(),
+                pool: connections.pool_status(),
+                slots: None,
+            }],
+            Topology::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.0.topology
     }
 
     fn default_ttl(&self) -> Option<Duration> {

@@ -31,6 +31,11 @@ impl Invocation {
         Self { script, key, args }
     }
 
+    /// The key as the server knows it.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The short form, for a server that has seen the script.
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", &self.script.hash)

@@ -10,11 +10,12 @@ use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, Op, Stored
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tower_service::Service;
 
-use super::command::{Plan, plan};
+use super::cluster::{self, Cluster};
+use super::command::{Plan, STORE, plan};
 use super::connection::{Connections, Lease};
 use super::reply::{self, Expected};
 use super::script::Invocation;
-use super::{RedisStore, error};
+use super::{RedisStore, Topology, error};
 
 /// The future of a [`RedisStore`]'s call.
 ///
@@ -30,6 +31,16 @@ enum Kind<P> {
     Answered(Option<Answer<P>>),
     /// The one box of a call: the driver's futures have no names.
     Asked(Pin<Box<dyn Future<Output = Answer<P>> + Send>>),
+}
+
+impl<P> ResponseFuture<P> {
+    fn answered(answer: Answer<P>) -> Self {
+        Self(Kind::Answered(Some(answer)))
+    }
+
+    fn asked(answer: impl Future<Output = Answer<P>> + Send + 'static) -> Self {
+        Self(Kind::Asked(Box::pin(answer)))
+    }
 }
 
 impl<P> Future for ResponseFuture<P> {
@@ -65,57 +76,92 @@ impl<P: StoredBytes> Service<CacheRequest<P>> for RedisStore {
     }
 
     fn call(&mut self, request: CacheRequest<P>) -> ResponseFuture<P> {
+        match self.topology() {
+            Topology::Standalone(connections) => self.ask_server(connections, request),
+            Topology::Cluster(cluster) => self.ask_cluster(cluster, request),
+        }
+    }
+}
+
+impl RedisStore {
+    fn ask_server<P: StoredBytes>(
+        &self,
+        connections: &Arc<Connections>,
+        request: CacheRequest<P>,
+    ) -> ResponseFuture<P> {
         let op = request.op();
         // The connection is chosen by the first key alone. Several keys in one command are served by one server, and what
         // one caller awaits before it asks again is applied, whatever connection either takes.
-        let slot = request.keys().next().map_or(0, |key| self.connections().slot_of(key.hash_code()));
-        let answered = |answer: Answer<P>| ResponseFuture(Kind::Answered(Some(answer)));
+        let slot = request.keys().next().map_or(0, |key| connections.slot_of(key.hash_code()));
+        let answered = ResponseFuture::answered;
         let (wire, expected) = match plan(request, self.default_ttl()) {
             Ok(Plan::Command(command, expected)) => (Wire::Command(command), expected),
             Ok(Plan::Transaction(pipeline, expected)) => (Wire::Transaction(pipeline), expected),
-            Ok(Plan::Publish(keys)) => (Wire::Messages(self.0.publishing.commands(&keys)), Expected::Reached),
+            Ok(Plan::Publish(keys)) => (Wire::Batch(self.0.publishing.commands(&keys)), Expected::Reached),
             Ok(Plan::Subscribe) => return self.subscribe(),
             Ok(Plan::Script(script, expected)) => (Wire::Script(script), expected),
             Ok(Plan::Close) => {
-                self.0.hub.close();
-                self.connections().close();
+                if let Some(hub) = &self.0.hub {
+                    hub.close();
+                }
+                connections.close();
                 return answered(Ok(CacheResponse::Done));
             }
-            Ok(Plan::Answer(_)) if self.connections().is_closed() => {
+            Ok(Plan::Answer(_)) if connections.is_closed() => {
                 return answered(Err(error::closed().with_op(op)));
             }
             Ok(Plan::Answer(answer)) => return answered(Ok(answer)),
             Err(error) => return answered(Err(error.with_op(op))),
         };
-        let connections = Arc::clone(self.connections());
-        ResponseFuture(Kind::Asked(Box::pin(async move {
+        let connections = Arc::clone(connections);
+        ResponseFuture::asked(async move {
             let lease = match connections.try_lease(slot) {
                 Some(lease) => lease,
                 None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
             };
-            let reply = ask(&connections, slot, lease, wire).await;
+            let reply = ask(&connections, slot, lease, &wire).await;
             let answer = reply.and_then(|reply| expected.decode(reply));
             answer.map_err(|error| error::from_lone_server(error).with_op(op))
-        })))
+        })
+    }
+
+    fn ask_cluster<P: StoredBytes>(
+        &self,
+        cluster: &Arc<Cluster>,
+        request: CacheRequest<P>,
+    ) -> ResponseFuture<P> {
+        let op = request.op();
+        if matches!(request, CacheRequest::Close) {
+            cluster.close();
+            return ResponseFuture::answered(Ok(CacheResponse::Done));
+        }
+        let (cluster, default_ttl) = (Arc::clone(cluster), self.default_ttl());
+        ResponseFuture::asked(async move {
+            cluster::serve(&cluster, request, default_ttl).await.map_err(|error| error.with_op(op))
+        })
     }
 }
 
 impl RedisStore {
     fn subscribe<P>(&self) -> ResponseFuture<P> {
-        let subscribing = self.0.hub.subscribe();
-        ResponseFuture(Kind::Asked(Box::pin(async move {
+        let Some(hub) = &self.0.hub else {
+            return ResponseFuture::answered(Err(CacheError::unsupported(Op::Subscribe, STORE)));
+        };
+        let subscribing = hub.subscribe();
+        ResponseFuture::asked(async move {
             let subscribed = subscribing.await.map_err(|error| error.with_op(Op::Subscribe))?;
             Ok(CacheResponse::Subscribed(subscribed))
-        })))
+        })
     }
 }
 
 /// What goes over the wire.
-enum Wire {
+#[derive(Debug)]
+pub(super) enum Wire {
     Command(Cmd),
     Transaction(Pipeline),
-    /// Commands that have nothing to do with each other.
-    Messages(Pipeline),
+    /// Commands that have nothing to do with each other; the reply is an array of theirs.
+    Batch(Pipeline),
     Script(Invocation),
 }
 
@@ -127,9 +173,8 @@ impl Wire {
                 let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 Ok(reply::transaction(replies))
             }
-            Self::Messages(pipeline) => {
-                let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
-                Ok(Value::Array(replies))
+            Self::Batch(pipeline) => {
+                lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await.map(Value::Array)
             }
             Self::Script(script) => {
                 let reply = lease.connection.send_packed_command(&script.by_hash()).await?;
@@ -140,14 +185,31 @@ impl Wire {
             }
         }
     }
+
+    /// The same with ASKING before it, in one write: on a shared connection, nothing of another request may come between.
+    /// The server heeds ASKING for one command, or for the whole of a transaction.
+    pub(super) fn asking(&self) -> Self {
+        let mut asking = Pipeline::new();
+        asking.cmd("ASKING");
+        match self {
+            Self::Command(command) => _ = asking.add_command(command.clone()),
+            // With its source: were it not known, the ASKING would be spent.
+            Self::Script(script) => _ = asking.add_command(script.by_source()),
+            Self::Transaction(commands) | Self::Batch(commands) => {
+                commands.cmd_iter().for_each(|command| _ = asking.add_command(command.clone()));
+            }
+        }
+        // The first refusal, or the last reply: what is wanted here as well.
+        Self::Transaction(asking)
+    }
 }
 
 /// Sends a request, and tells the slot what became of it.
-async fn ask(
+pub(super) async fn ask(
     connections: &Arc<Connections>,
     slot: usize,
     mut lease: Lease,
-    wire: Wire,
+    wire: &Wire,
 ) -> Result<Value, CacheError> {
     match wire.send(&mut lease).await {
         Ok(reply) => {

@@ -240,6 +240,11 @@ impl Connections {
         credentials: Credentials,
     ) -> Result<(), CacheError> {
         self.settings.credentials.set(credentials);
+        self.authenticate_again().await
+    }
+
+    /// Shows the connections that are up what is in force now.
+    pub(super) async fn authenticate_again(self: &Arc<Self>) -> Result<(), CacheError> {
         // Whoever was refused need not wait to try again.
         self.reachable.notify_waiters();
         let told = (0..self.slots.len()).map(|slot| self.authenticate(slot));
@@ -309,6 +314,14 @@ impl Connections {
             (false, _, true) => ConnectionState::Down,
             (false, true, false) => ConnectionState::Connecting,
             (false, false, false) => ConnectionState::Idle,
+        }
+    }
+
+    /// Where the server is, or by which name sentinels know it.
+    pub(super) fn address(&self) -> String {
+        match &self.settings.route {
+            Route::Server(endpoint) => endpoint.to_string(),
+            Route::Sentinel(sentinels) => sentinels.master.clone(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::store::redis::connection::Source;
 use crate::store::redis::error;
 
 /// What became of a store's subscriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionStats {
     /// How many subscriptions there are.

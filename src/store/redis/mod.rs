@@ -19,10 +19,10 @@
 //! # Topologies
 //!
 //! One server ([`connect`](RedisStore::connect), [`address`](RedisStoreBuilder::address)), the primary that sentinels name
-//! ([`sentinel`](RedisStoreBuilder::sentinel)), or a Redis Cluster ([`cluster`](RedisStoreBuilder::cluster), `redis-cluster://` URLs). On a cluster each key's request goes to the master of its slot, over
-//! shared connections per node; replicas are not read from. A request follows a slot that moved or is on its way
-//! (`MOVED`, `ASK`), five times at most: whoever says so has executed nothing. A connection that is lost is an error there
-//! as here, and has the map of slots read again.
+//! ([`sentinel`](RedisStoreBuilder::sentinel)), or a Redis Cluster ([`cluster`](RedisStoreBuilder::cluster), `redis-cluster://`
+//! URLs). On a cluster each key's request goes to the master of its slot, over shared connections per node; replicas are not
+//! read from. A request follows a slot that moved or is on its way (`MOVED`, `ASK`), five times at most: whoever says so has
+//! executed nothing. A connection that is lost is an error there as here, and has the map of slots read again.
 //!
 //! `mget`, `mset`, `del` and `exists` are taken apart by slot, each node gets its commands in one write, and the answers are put in
 //! the order of the keys. `mset` is then all or nothing per slot only, and per key while a slot is on its way to another

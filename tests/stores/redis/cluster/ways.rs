@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cachex::store::redis::{ConnectionState, RedisStore, Tls};
+use cachex::store::redis::{ConnectionState, Credentials, RedisStore, Tls};
 use cachex_core::{Effect, ErrorKind};
 use cachex_test_support::{Cluster, RedisServer, TlsFiles, eventually};
 
@@ -74,6 +74,22 @@ async fn starts_while_all_are_down_and_heals_when_they_come_up() {
         node.command(["ACL", "SETUSER", "default", ">hunter2"]).await;
     }
     eventually(PATIENCE, async || get(&wrong, "k").await.is_ok()).await;
+
+    // And one that is changed in the store holds for every node, on connections that are up and on new ones.
+    let kill = async || {
+        for node in cluster.nodes() {
+            node.command(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        }
+    };
+    let error = store.set_credentials(Credentials::password("guess")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    kill().await;
+    eventually(PATIENCE, async || ping(&store).await.is_err_and(|error| error.kind() == ErrorKind::Auth))
+        .await;
+    store.set_credentials(Credentials::password("hunter2")).await.unwrap();
+    eventually(PATIENCE, async || ping(&store).await.is_ok()).await;
+    kill().await;
+    eventually(PATIENCE, async || ping(&store).await.is_ok()).await;
 }
 
 #[tokio::test]

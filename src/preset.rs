@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use cachex_core::OpClass;
+#[cfg(feature = "serialize")]
+use cachex_layers::{Batch, BatchLayer};
 use cachex_layers::{
     Bulkhead, BulkheadLayer, CircuitBreaker, CircuitBreakerLayer, Metrics, MetricsLayer, RateLimit,
     RateLimitLayer, Retry, RetryLayer, Timeout, TimeoutLayer, Trace, TraceLayer,
@@ -19,16 +21,18 @@ pub type Resilient<S> = Retry<CircuitBreaker<Timeout<S>>>;
 /// Trace, metrics, rate limit, bulkhead: what stands before the codecs.
 pub type Admitted<S> = Trace<Metrics<RateLimit<Bulkhead<S>>>>;
 
-/// All seven layers that do not look at values, around any store.
+/// The seven layers that do not look at values and are of use over any store.
 pub type Guarded<S> = Admitted<Resilient<S>>;
 
-/// The recommended stack over a store of bytes: [`Guarded`], with a serialize layer between bulkhead and retry.
+/// The recommended stack over a store of bytes: [`Guarded`], with a serialize layer between bulkhead and retry, and a batch
+/// layer above the store.
 #[cfg(feature = "serialize")]
-pub type Typed<S, C> = Admitted<cachex_layers::Serialize<Resilient<S>, C>>;
+pub type Typed<S, C> = Admitted<cachex_layers::Serialize<Resilient<Batch<S>>, C>>;
 
 /// The recommended stack over a store of sealed bytes: [`Typed`], with an encrypt layer beneath the serialize layer.
 #[cfg(all(feature = "serialize", feature = "encrypt"))]
-pub type SealedTyped<S, C> = Admitted<cachex_layers::Serialize<cachex_layers::Encrypt<Resilient<S>>, C>>;
+pub type SealedTyped<S, C> =
+    Admitted<cachex_layers::Serialize<cachex_layers::Encrypt<Resilient<Batch<S>>>, C>>;
 
 /// The settings of a recommended stack.
 ///
@@ -40,6 +44,7 @@ pub type SealedTyped<S, C> = Admitted<cachex_layers::Serialize<cachex_layers::En
 /// | [`redact_keys`](Self::redact_keys) | off |
 /// | [`retry`](Self::retry) | that layer's own defaults |
 /// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, and it opens after 20 failures in a row |
+/// | `batch` (over a store of bytes) | that layer's own defaults |
 ///
 /// ```
 /// use cachex::{Cache, preset::Recommended, store::memory::MemoryStore};
@@ -55,6 +60,8 @@ pub struct Recommended {
     redact_keys: bool,
     retry: RetryLayer,
     circuit_breaker: CircuitBreakerLayer,
+    #[cfg(feature = "serialize")]
+    batch: BatchLayer,
 }
 
 impl Default for Recommended {
@@ -67,6 +74,8 @@ impl Default for Recommended {
             retry: RetryLayer::default(),
             // In a time window a total outage needs half a window to show; a run of failures shows it at once.
             circuit_breaker: CircuitBreakerLayer::default().consecutive_failures(20),
+            #[cfg(feature = "serialize")]
+            batch: BatchLayer::default(),
         }
     }
 }
@@ -121,6 +130,15 @@ impl Recommended {
         self
     }
 
+    /// The batch layer to use above stores of bytes. Keep its handle to see what it does. [`guard`](Self::guard) has none:
+    /// a store in memory has nothing to gain from it.
+    #[cfg(feature = "serialize")]
+    #[must_use]
+    pub fn batch(mut self, layer: BatchLayer) -> Self {
+        self.batch = layer;
+        self
+    }
+
     /// The recommended stack over a store that holds values as they are: no codec.
     pub fn guard<S>(&self, store: S) -> Guarded<S>
     where
@@ -136,7 +154,7 @@ impl Recommended {
         S: Clone,
         C: Clone,
     {
-        let stack = self.make_resilient(store);
+        let stack = self.make_resilient(self.batch.layer(store));
         self.admit(cachex_layers::SerializeLayer::new(codec).layer(stack))
     }
 
@@ -147,7 +165,8 @@ impl Recommended {
         S: Clone,
         C: Clone,
     {
-        let stack = cachex_layers::EncryptLayer::new(keys).layer(self.make_resilient(store));
+        let stack =
+            cachex_layers::EncryptLayer::new(keys).layer(self.make_resilient(self.batch.layer(store)));
         self.admit(cachex_layers::SerializeLayer::new(codec).layer(stack))
     }
 

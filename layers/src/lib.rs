@@ -2,7 +2,7 @@
 //!
 //! Each layer is a plain [`tower_layer::Layer`] over any [`CacheService`](cachex_core::CacheService), behind a feature of its
 //! own name, and documents where in a stack it belongs. Outermost first, the recommended order is: trace, metrics, rate
-//! limit, bulkhead, serialize, encrypt, retry, circuit breaker, timeout, store.
+//! limit, bulkhead, serialize, encrypt, retry, circuit breaker, timeout, batch, store.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[macro_use]
@@ -10,6 +10,8 @@ mod macros;
 
 #[cfg(feature = "adapt")]
 pub mod adapt;
+#[cfg(feature = "batch")]
+pub mod batch;
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
 #[cfg(feature = "circuit-breaker")]
@@ -35,6 +37,8 @@ pub mod trace;
 
 #[cfg(feature = "adapt")]
 pub use adapt::{Adapt, AdaptLayer};
+#[cfg(feature = "batch")]
+pub use batch::{Batch, BatchHandle, BatchLayer, BatchLayerBuilder, BatchState};
 #[cfg(feature = "bulkhead")]
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, CompartmentState};
 #[cfg(feature = "circuit-breaker")]

@@ -1,5 +1,6 @@
 //! The Redis store: the behaviour suite against a real server, and what is its own.
 
+mod batching;
 mod cluster;
 mod connecting;
 mod credentials;

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     BulkheadFull,
     /// A circuit breaker is open.
     CircuitOpen,
+    /// A queue within the stack was full: more was asked for than goes through.
+    Overloaded,
     /// A time limit passed.
     Timeout,
 
@@ -119,6 +121,7 @@ impl ErrorKind {
             Self::RateLimited => "rate_limited",
             Self::BulkheadFull => "bulkhead_full",
             Self::CircuitOpen => "circuit_open",
+            Self::Overloaded => "overloaded",
             Self::Timeout => "timeout",
             Self::Connection => "connection",
             Self::Loading => "loading",
@@ -155,7 +158,7 @@ impl ErrorKind {
     /// Whether a layer refused the request before it reached a store.
     #[must_use]
     pub fn is_rejection(self) -> bool {
-        matches!(self, Self::RateLimited | Self::BulkheadFull | Self::CircuitOpen)
+        matches!(self, Self::RateLimited | Self::BulkheadFull | Self::CircuitOpen | Self::Overloaded)
     }
 
     /// Whether the store (or the way to it) is at fault, rather than the request, a refusal or what was stored.
@@ -189,7 +192,8 @@ impl ErrorKind {
             | Self::MasterDown
             | Self::ClusterDown
             | Self::TooManyClients
-            | Self::BulkheadFull => Retry::After(Duration::from_millis(100)),
+            | Self::BulkheadFull
+            | Self::Overloaded => Retry::After(Duration::from_millis(100)),
             Self::RateLimited => Retry::After(Duration::from_secs(1)),
             _ => Retry::Never,
         }
@@ -213,6 +217,7 @@ impl ErrorKind {
             Self::RateLimited => "rate limit exceeded",
             Self::BulkheadFull => "bulkhead is full",
             Self::CircuitOpen => "circuit breaker is open",
+            Self::Overloaded => "too many wait for the store",
             Self::Timeout => "timed out",
             Self::Closed => "the cache is closed",
             other => other.as_str(),
@@ -289,29 +294,23 @@ impl CacheError {
     /// close.
     #[must_use]
     pub fn rejection(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
-        static STEPS: LazyLock<[Vec<CacheError>; 4]> = LazyLock::new(|| {
-            [ErrorKind::RateLimited, ErrorKind::BulkheadFull, ErrorKind::CircuitOpen, ErrorKind::Timeout].map(
-                |kind| {
-                    let none = CacheError::new(kind, kind.describe());
-                    let steps = (0..STEP_COUNT).map(|step| {
-                        let delay = step_delay(step);
-                        let mut inner = Inner::new(kind, kind.describe().into());
-                        inner.retry_after = Some(delay);
-                        if inner.retry != Retry::Never {
-                            inner.retry = Retry::After(delay);
-                        }
-                        CacheError(Arc::new(inner))
-                    });
-                    std::iter::once(none).chain(steps).collect()
-                },
-            )
+        static STEPS: LazyLock<[Vec<CacheError>; SHARED_KINDS.len()]> = LazyLock::new(|| {
+            SHARED_KINDS.map(|kind| {
+                let none = CacheError::new(kind, kind.describe());
+                let steps = (0..STEP_COUNT).map(|step| {
+                    let delay = step_delay(step);
+                    let mut inner = Inner::new(kind, kind.describe().into());
+                    inner.retry_after = Some(delay);
+                    if inner.retry != Retry::Never {
+                        inner.retry = Retry::After(delay);
+                    }
+                    CacheError(Arc::new(inner))
+                });
+                std::iter::once(none).chain(steps).collect()
+            })
         });
-        let row = match kind {
-            ErrorKind::RateLimited => 0,
-            ErrorKind::BulkheadFull => 1,
-            ErrorKind::CircuitOpen => 2,
-            ErrorKind::Timeout => 3,
-            other => return Self::new(other, other.describe()),
+        let Some(row) = SHARED_KINDS.iter().position(|&shared| shared == kind) else {
+            return Self::new(kind, kind.describe());
         };
         let column = retry_after.map_or(0, |delay| 1 + step_of(delay));
         STEPS[row][column].clone()
@@ -453,6 +452,15 @@ impl Error for CacheError {
         self.0.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
+
+/// The kinds of which rejections are made once and shared.
+const SHARED_KINDS: [ErrorKind; 5] = [
+    ErrorKind::RateLimited,
+    ErrorKind::BulkheadFull,
+    ErrorKind::CircuitOpen,
+    ErrorKind::Overloaded,
+    ErrorKind::Timeout,
+];
 
 const STEP_COUNT: usize = 41;
 

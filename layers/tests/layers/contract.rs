@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cachex_core::testing::{Contract, KEY_MARKER, Leaf, Rule, VALUE_MARKER};
 use cachex_core::{CacheRequest, Encoded, Key, OpClass, Sealed};
+use cachex_layers::batch::BatchLayer;
 use cachex_layers::bulkhead::BulkheadLayer;
 use cachex_layers::circuit_breaker::CircuitBreakerLayer;
 use cachex_layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
@@ -46,6 +47,12 @@ fn rate_limit() {
     // One that makes nearly every call wait.
     Contract::new(|| RateLimitLayer::per_second(10_000).burst(1).wait(Duration::from_secs(60))).check_all();
     Contract::new(|| RateLimitLayer::per_second(u32::MAX).class(OpClass::Read, u32::MAX)).check_all();
+}
+
+#[test]
+fn batch() {
+    Contract::new(BatchLayer::new).merging().check_all();
+    Contract::new(|| BatchLayer::builder().lanes(1).max_batch(1).build().unwrap()).merging().check_all();
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "adapt")]
 mod adapt;
+#[cfg(feature = "batch")]
+mod batch;
 #[cfg(feature = "bulkhead")]
 mod bulkhead;
 #[cfg(feature = "circuit-breaker")]

@@ -11,7 +11,7 @@ use super::drive::{End, call, drive, drive_for, eventually, message_of, paused, 
 use super::samples::key;
 use super::{CONCURRENCY, Contract, REPEATS, assert_quiet};
 use crate::error::{CacheError, ErrorKind};
-use crate::request::CacheRequest;
+use crate::request::{CacheRequest, Op};
 use crate::service::CacheService;
 use crate::testing::{Gate, Leaf, Outcome, Readiness};
 
@@ -199,12 +199,9 @@ where
         });
         let tasks: Vec<_> =
             (0..CONCURRENCY).map(|_| tokio::spawn(drive(call(service.clone(), request())))).collect();
-        let reached = eventually(|| leaf.in_flight() == CONCURRENCY).await;
-        assert!(
-            reached,
-            "{scene}: {} of {CONCURRENCY} concurrent calls get through after that",
-            leaf.in_flight()
-        );
+        let wanted = if request().op() == Op::Get { self.in_flight } else { CONCURRENCY };
+        let reached = eventually(|| leaf.in_flight() == wanted).await;
+        assert!(reached, "{scene}: {} of {wanted} concurrent calls get through after that", leaf.in_flight());
         gate.open();
         for task in tasks {
             let answer = task.await.expect("the driver does not panic").done("a concurrent call after that");

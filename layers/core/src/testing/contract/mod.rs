@@ -114,6 +114,8 @@ pub struct Contract<V, W, L> {
     value: Box<dyn Fn(u32) -> V>,
     /// Whether the layer leaves values alone, so that the very same ones must arrive.
     value_blind: bool,
+    /// How many of [`CONCURRENCY`] reads of one key the inner service has in flight.
+    in_flight: usize,
     leaf: fn() -> Leaf<W>,
 }
 
@@ -127,6 +129,7 @@ where
             layer: Box::new(layer),
             value: Box::new(|number| format!("{VALUE_MARKER}:{number}")),
             value_blind: true,
+            in_flight: CONCURRENCY,
             leaf: Leaf::new,
         }
     }
@@ -143,7 +146,16 @@ where
     ///
     /// What the layer reads back is what it wrote: values must arrive equal, metadata of entries may change.
     pub fn codec(layer: impl Fn() -> L + 'static, value: impl Fn(u32) -> V + 'static) -> Self {
-        Self { layer: Box::new(layer), value: Box::new(value), value_blind: false, leaf: Leaf::new }
+        let (layer, value) = (Box::new(layer), Box::new(value));
+        Self { layer, value, value_blind: false, in_flight: CONCURRENCY, leaf: Leaf::new }
+    }
+
+    /// The contract of a layer that merges reads which meet: of several that ask for one key at a time, the inner service
+    /// is asked once, and each of them is answered.
+    #[must_use]
+    pub fn merging(mut self) -> Self {
+        self.in_flight = 1;
+        self
     }
 
     /// Checks every rule.

@@ -81,7 +81,7 @@ where
                 .map(|instance| tokio::spawn(drive(instance.call(CacheRequest::get(key(1))))))
                 .collect();
             assert!(
-                eventually(|| leaf.in_flight() == CONCURRENCY).await,
+                eventually(|| leaf.in_flight() == self.in_flight).await,
                 "{CONCURRENCY} clones were called, and only {} of the calls reached the inner service",
                 leaf.in_flight()
             );

@@ -1,11 +1,11 @@
-//! cachex itself: over the store alone, and through serialize and encrypt.
+//! cachex itself: over the store alone, and through serialize and encrypt; each with and without batches.
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cachex::core::StoredBytes;
-use cachex::layers::{Bincode, EncryptLayer, EncryptionKey, KeyId, KeyRing, SerializeLayer};
+use cachex::layers::{BatchLayer, Bincode, EncryptLayer, EncryptionKey, KeyId, KeyRing, SerializeLayer};
 use cachex::store::redis::RedisStore;
 use cachex::{Cache, CacheService, Encoded, IntoKey, Key, Sealed, Ttl};
 use tower_layer::Layer;
@@ -23,9 +23,22 @@ pub(super) async fn plain(target: &Target) -> Result<Contender, Failure> {
     contender("cachex", "cachex", Kind::Plain, |count| Ok(Plain(Cache::new(store(target, count)?))))
 }
 
+pub(super) async fn batched(target: &Target) -> Result<Contender, Failure> {
+    contender("cachex-batch", "cachex, batch", Kind::Plain, |count| {
+        Ok(Plain(Cache::new(BatchLayer::new().layer(store(target, count)?))))
+    })
+}
+
 pub(super) async fn sealed(target: &Target) -> Result<Contender, Failure> {
     sealed_over("cachex-sealed", "cachex, serialize + encrypt", |count| Ok(store(target, count)?.sealed()))
         .await
+}
+
+pub(super) async fn sealed_batched(target: &Target) -> Result<Contender, Failure> {
+    sealed_over("cachex-sealed-batch", "cachex, serialize + encrypt + batch", |count| {
+        Ok(BatchLayer::new().layer(store(target, count)?.sealed()))
+    })
+    .await
 }
 
 async fn sealed_over<S: CacheService<Sealed> + Sync>(

@@ -152,9 +152,9 @@ type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Contender, Failure>> + 
 /// Everyone, by the names that `--only` knows, in the order of the tables.
 const ALL: &[(&str, Connect)] = &[
     ("cachex", |target| Box::pin(cachex::plain(target))),
-    // BatchLayer: ("cachex-batch", cachex::batch)
+    ("cachex-batch", |target| Box::pin(cachex::batched(target))),
     ("cachex-sealed", |target| Box::pin(cachex::sealed(target))),
-    // BatchLayer: ("cachex-sealed-batch", cachex::sealed_batch)
+    ("cachex-sealed-batch", |target| Box::pin(cachex::sealed_batched(target))),
     (BARE, |target| Box::pin(redis::multiplexed(target))),
     ("redis-manager", |target| Box::pin(redis::manager(target))),
     ("deadpool", |target| Box::pin(deadpool::checkout(target))),

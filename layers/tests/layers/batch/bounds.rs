@@ -2,9 +2,9 @@
 
 use cachex_core::{CacheRequest, Effect, ErrorKind, Key, Op, Retry};
 use cachex_layers::BatchLayer;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::{Bench, asked, found, key};
+use super::{Bench, asked, call, found, key};
 
 #[test]
 fn settings_are_shown() {
@@ -45,7 +45,7 @@ fn sizes(bench: &Bench) -> Vec<usize> {
     asked(&bench.leaf).iter().skip(1).map(|(_, keys)| keys.len()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_batch_has_at_most_so_many_keys() {
     let bench = Bench::with(|builder| builder.max_batch(4));
     let first = bench.get("first");
@@ -60,7 +60,7 @@ async fn a_batch_has_at_most_so_many_keys() {
     assert_eq!(bench.leaf.peak_in_flight(), 1, "one batch at a time in a lane");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_batch_has_at_most_so_many_bytes_of_keys() {
     let bench = Bench::with(|builder| builder.max_key_bytes(Key::MAX_LEN));
     let first = bench.get("first");
@@ -75,7 +75,7 @@ async fn a_batch_has_at_most_so_many_bytes_of_keys() {
     assert_eq!(sizes(&bench), [2, 1, 1, 2]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_leaves_makes_room() {
     let bench = Bench::with(|builder| builder.max_batch(2).max_key_bytes(Key::MAX_LEN).queue(2));
     let first = bench.get("first");
@@ -97,20 +97,20 @@ async fn whoever_leaves_makes_room() {
     assert_eq!((bench.state().requests, bench.state().rejected), (303, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn too_many_who_wait_are_refused() {
     let bench = Bench::with(|builder| builder.queue(3));
     let first = bench.get("first");
     let calls: Vec<_> = (0..3).map(|number| bench.get(number.to_string())).collect();
     for _ in 0..2 {
-        let error = bench.stack.clone().call(CacheRequest::get(key("late"))).await.unwrap_err();
+        let error = call(&bench.stack, CacheRequest::get(key("late"))).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Overloaded, Effect::None));
         assert!(error.kind().is_rejection());
         assert!(matches!(error.retry(), Retry::After(_)));
     }
     assert_eq!((bench.state().queued, bench.state().rejected, bench.state().requests), (3, 2, 6));
     // It is a bound on reads that wait, and on nothing else.
-    assert!(bench.stack.clone().call(CacheRequest::set(key("k"), "v".to_owned(), None)).await.is_ok());
+    assert!(call(&bench.stack, CacheRequest::set(key("k"), "v".to_owned(), None)).await.is_ok());
     bench.gate.open();
     drop(first.await);
     for (number, call) in calls.into_iter().enumerate() {

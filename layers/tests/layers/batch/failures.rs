@@ -6,7 +6,7 @@ use cachex_core::testing::{Outcome, Readiness};
 use cachex_core::{CacheError, CacheRequest, CacheResponse, Effect, ErrorKind, Op};
 use tower::Service;
 
-use super::{Bench, asked, echo, found, key, soon, texts};
+use super::{Bench, asked, call, echo, found, key, soon, texts};
 
 /// What three callers of a batch are told when the batch fails with `kind`, and the calls of the leaf.
 async fn after_failure(kind: ErrorKind) -> (Vec<super::Answer>, Vec<(Op, Vec<String>)>) {
@@ -31,7 +31,7 @@ async fn after_failure(kind: ErrorKind) -> (Vec<super::Answer>, Vec<(Op, Vec<Str
     (answers, asked)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_bad_key_fails_alone() {
     let kinds = [
         ErrorKind::InvalidKey,
@@ -60,7 +60,7 @@ async fn one_bad_key_fails_alone() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_befalls_all_is_told_to_all() {
     let kinds = [
         ErrorKind::Connection,
@@ -87,7 +87,7 @@ async fn what_befalls_all_is_told_to_all() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_to_something_else_is_an_error() {
     for answer in [|| CacheResponse::Done, || CacheResponse::Many(vec![None])] {
         let bench = Bench::new();
@@ -103,7 +103,7 @@ async fn an_answer_to_something_else_is_an_error() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_an_error_to_its_batch_only() {
     for panic in [Outcome::panic, Outcome::panic_in_call] {
         let bench = Bench::with(|builder| builder.max_batch(2));
@@ -123,7 +123,7 @@ async fn a_panic_is_an_error_to_its_batch_only() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_panic_of_one_that_passes_alone_is_its_own() {
     for panic in [Outcome::panic, Outcome::panic_in_call] {
         let bench = Bench::new();
@@ -131,14 +131,14 @@ async fn a_panic_of_one_that_passes_alone_is_its_own() {
         let mut stack = bench.stack.clone();
         let first = tokio::spawn(async move { stack.call(CacheRequest::get(key("first"))).await });
         soon(|| bench.leaf.calls() == 1).await;
-        let second = bench.stack.clone().call(CacheRequest::get(key("second")));
+        let second = call(&bench.stack, CacheRequest::get(key("second")));
         assert!(first.await.unwrap_err().is_panic());
         assert_eq!(found(second.await).unwrap(), "second");
         bench.assert_idle().await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_inner_service_is_called_when_it_is_ready() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -150,7 +150,7 @@ async fn the_inner_service_is_called_when_it_is_ready() {
         assert_eq!(found(call.await).unwrap(), *name);
     }
     bench.leaf.push_readiness(Readiness::err(CacheError::new(ErrorKind::Connection, "not today")));
-    let error = bench.stack.clone().call(CacheRequest::get(key("a"))).await.unwrap_err();
+    let error = call(&bench.stack, CacheRequest::get(key("a"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     bench.assert_idle().await;
 }

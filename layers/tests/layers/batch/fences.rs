@@ -21,7 +21,7 @@ fn token(answer: super::Answer) -> FillToken {
     answer.unwrap().into_get().unwrap().unwrap_err()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_miss_keeps_its_fence() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -37,7 +37,7 @@ async fn a_miss_keeps_its_fence() {
     assert_eq!(ops, [Op::Get, Op::GetMany, Op::Get, Op::Get]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_merged_once_a_fence_was_seen() {
     let bench = Bench::new();
     fenced(&bench.leaf);
@@ -48,7 +48,7 @@ async fn nothing_is_merged_once_a_fence_was_seen() {
     assert_eq!(bench.state().batches, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_fences_misses_are_answered_together() {
     let bench = Bench::new();
     let first = bench.get("none:first");

@@ -7,9 +7,9 @@ use cachex_core::{CacheRequest, CacheResponse, Entry, Op};
 use cachex_layers::BatchLayer;
 use tower::{Layer, Service};
 
-use super::{Bench, asked, echo, echoing, found, get, key, poll, soon, texts};
+use super::{Bench, asked, call, echo, echoing, found, get, key, poll, soon, texts};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lone_read_passes_as_it_is() {
     let leaf = Leaf::new();
     echoing(&leaf);
@@ -24,7 +24,7 @@ async fn a_lone_read_passes_as_it_is() {
     assert_eq!((state.requests, state.batches, state.batched_keys, state.largest_batch), (3, 0, 0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn those_that_come_meanwhile_go_together() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -46,7 +46,7 @@ async fn those_that_come_meanwhile_go_together() {
     bench.assert_idle().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_that_waited_alone_goes_alone() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -58,7 +58,7 @@ async fn one_that_waited_alone_goes_alone() {
     assert_eq!(bench.state().batches, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_is_sent_once_for_all_who_ask() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -87,7 +87,7 @@ async fn a_key_is_sent_once_for_all_who_ask() {
     assert_eq!(asked(&bench.leaf)[1..], [(Op::Get, texts(["a"]))]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_joins_a_batch_that_is_under_way() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -105,7 +105,7 @@ async fn nobody_joins_a_batch_that_is_under_way() {
     drop(first.await);
     soon(|| bench.leaf.calls() == 2).await;
     // A write of the same key is over, and a read that begins now must see it.
-    let write = bench.stack.clone().call(CacheRequest::set(key("a"), "new".to_owned(), None)).await;
+    let write = call(&bench.stack, CacheRequest::set(key("a"), "new".to_owned(), None)).await;
     assert!(write.is_ok());
     let mut late = bench.get("a");
     for _ in 0..10 {
@@ -130,7 +130,7 @@ fn old(request: &super::Request) -> CacheResponse<String> {
     CacheResponse::Many(request.keys().map(|_| Some(Entry::new("old".to_owned()))).collect())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn everything_else_passes_beside_the_lanes() {
     let bench = Bench::new();
     let first = bench.get("first");
@@ -155,7 +155,7 @@ async fn everything_else_passes_beside_the_lanes() {
     drop(first.await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn services_of_one_layer_have_lanes_of_their_own() {
     let layer = BatchLayer::builder().lanes(1).build().unwrap();
     let (one, two) = (Leaf::new(), Leaf::new());
@@ -170,7 +170,7 @@ async fn services_of_one_layer_have_lanes_of_their_own() {
     assert_eq!((one.calls(), two.calls()), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn keys_of_different_lanes_do_not_wait_for_each_other() {
     let leaf = Leaf::new();
     leaf.answer_with(|_, _| Outcome::never());
@@ -184,7 +184,7 @@ async fn keys_of_different_lanes_do_not_wait_for_each_other() {
 fn outside_of_a_runtime_nothing_is_merged() {
     let bench = Bench::new();
     let mut first = bench.get("first");
-    let mut second = Box::pin(bench.stack.clone().call(CacheRequest::get(key("second"))));
+    let mut second = call(&bench.stack, CacheRequest::get(key("second")));
     let Poll::Ready(answer) = poll(&mut second) else { panic!("it waits") };
     assert_eq!(found(answer).unwrap(), "second");
     bench.gate.open();

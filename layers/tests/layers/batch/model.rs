@@ -9,9 +9,9 @@ use cachex_core::{CacheRequest, CacheResponse, Entry, FillToken, Op};
 use cachex_layers::BatchLayer;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::{Call, Request, Stack, found, key, poll};
+use super::{Call, Request, Stack, call, found, key, poll};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Run {
         match step {
             Step::Get(number) => {
                 let name = format!("key:{number}");
-                let call = Box::pin(self.stack.clone().call(CacheRequest::get(key(&name))));
+                let call = call(&self.stack, CacheRequest::get(key(&name)));
                 let at_least = self.model.value(&name).unwrap_or(0);
                 self.reading.push(Reading { call, name, at_least });
                 self.look(self.reading.len() - 1);
@@ -115,7 +115,7 @@ impl Run {
                 let name = format!("key:{number}");
                 let set = CacheRequest::set(key(&name), self.written.to_string(), None);
                 self.model.values.lock().unwrap().insert(name, self.written);
-                assert!(self.stack.clone().call(set).await.is_ok());
+                assert!(call(&self.stack, set).await.is_ok());
             }
             Step::Cancel(at) if !self.reading.is_empty() => {
                 drop(self.reading.swap_remove(at % self.reading.len()));

@@ -97,6 +97,8 @@ mod connection;
 mod credentials;
 mod error;
 mod lock;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pubsub;
 mod reply;
 mod script;

@@ -210,3 +210,37 @@ async fn the_pool_is_accounted_for() {
     let status = store.pool_status();
     assert_eq!((status.max_size, status.size, status.available), (7, 2, 0));
 }
+
+#[tokio::test]
+async fn gauges_show_the_pool_and_the_state() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let server = RedisServer::start().await;
+    let store = RedisStore::builder().url(server.url()).connections(1).pool_size(3).build().unwrap();
+    ping(&store).await.unwrap();
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || store.record_metrics("sessions"));
+    let gauges: std::collections::HashMap<_, _> = snapshots
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let DebugValue::Gauge(value) = value else { panic!("{key:?} is no gauge") };
+            let labels = key.key().labels();
+            let state =
+                labels.clone().find(|label| label.key() == "state").map(|label| label.value().to_owned());
+            assert!(labels.clone().any(|label| (label.key(), label.value()) == ("store", "sessions")));
+            ((key.key().name().to_owned(), state), value.into_inner())
+        })
+        .collect();
+    let gauge = |name: &str, state: Option<&str>| gauges[&(name.to_owned(), state.map(str::to_owned))];
+    assert_eq!(gauge("redis_pool_connections", Some("in_use")), 1.0);
+    assert_eq!(gauge("redis_pool_connections", Some("idle")), 0.0);
+    assert_eq!(gauge("redis_pool_max_connections", None), 5.0);
+    assert_eq!(gauge("redis_pool_waiting", None), 0.0);
+    for state in ConnectionState::ALL {
+        let expected = f64::from(u8::from(state == ConnectionState::Connected));
+        assert_eq!(gauge("redis_connection_state", Some(state.as_str())), expected, "{state:?}");
+    }
+}

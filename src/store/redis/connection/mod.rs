@@ -90,6 +90,10 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Connecting, Self::Connected, Self::Degraded, Self::Down, Self::Closed];
+
     /// The state as a metric label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -127,6 +127,39 @@ async fn a_switch_is_noticed_though_the_old_primary_goes_on() {
     let late = builder(&sentinel).build().unwrap();
     assert_eq!(get(&late, "k0").await.unwrap().as_deref(), Some(b"new".as_ref()));
 }
+/// A sentinel that knows nothing newer than the old primary, which still is one in its own eyes: all that speaks against
+/// it is the epoch.
+#[tokio::test]
+async fn a_sentinel_that_lags_leads_nobody_back() {
+    let sentinel = Sentinel::start().await;
+    let store = builder(&sentinel).connections(1).build().unwrap();
+    set(&store, "k", "before").await.unwrap();
+    let old = sentinel.primary().await;
+    old.command(["ACL", "SETUSER", "default", "-slaveof", "-replicaof"]).await;
+    sentinel.failover().await;
+    let new = sentinel.wait_new_primary(old).await;
+    old.set("k", "old").await;
+    new.set("k", "new").await;
+    let read = async || get(&store, "k").await;
+    eventually(PATIENCE, async || read().await.is_ok_and(|found| found.as_deref() == Some(b"new"))).await;
+
+    let (name, port) = (sentinel.master_name(), old.port().to_string());
+    for _ in 0..20 {
+        // The others tell it before long: again and again.
+        let lagging = &sentinel.sentinels()[0];
+        lagging.command(["SENTINEL", "REMOVE", name]).await;
+        lagging.command(["SENTINEL", "MONITOR", name, "127.0.0.1", &port, "2"]).await;
+        new.command(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        eventually(PATIENCE, async || match read().await {
+            Ok(found) => {
+                assert_eq!(found.as_deref(), Some(b"new".as_ref()), "read from the old primary");
+                true
+            }
+            Err(_) => false,
+        })
+        .await;
+    }
+}
 
 #[tokio::test]
 async fn a_store_outlives_several_failovers() {

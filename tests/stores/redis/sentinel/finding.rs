@@ -143,6 +143,24 @@ async fn sentinels_and_servers_have_credentials_of_their_own() {
     }
 }
 
+/// The rules that docs/redis.md gives for a user at the sentinels are enough, to be told of a switch as well.
+#[tokio::test]
+async fn a_user_at_the_sentinels_needs_few_rights() {
+    let sentinel = Sentinel::start().await;
+    for watcher in sentinel.sentinels() {
+        let rules = "ACL SETUSER look on >pass &+switch-master +auth +hello +ping +subscribe \
+                     +sentinel|get-master-addr-by-name +sentinel|master";
+        watcher.command(rules.split_ascii_whitespace()).await;
+    }
+    let store = builder(&sentinel).sentinel_username("look").sentinel_password("pass").build().unwrap();
+    set(&store, "k", "v").await.unwrap();
+    eventually(PATIENCE, async || {
+        let clients = sentinel.sentinels()[0].command(["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+        clients.as_str().is_some_and(|text| text.contains("user=look"))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn tls_all_the_way() {
     let files = TlsFiles::generate().require_client_cert();

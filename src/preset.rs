@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use cachex_core::OpClass;
+use cachex_layers::circuit_breaker::CircuitBreakerHandle;
 #[cfg(feature = "serialize")]
 use cachex_layers::{Batch, BatchLayer};
 use cachex_layers::{
@@ -43,7 +44,7 @@ pub type SealedTyped<S, C> =
 /// | [`timeout`](Self::timeout) | 250 ms per attempt |
 /// | [`redact_keys`](Self::redact_keys) | off |
 /// | [`retry`](Self::retry) | that layer's own defaults |
-/// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, and it opens after 20 failures in a row |
+/// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, but it opens after 20 failures in a row, for 500 ms that double to at most 2 s |
 /// | `batch` (over a store of bytes) | that layer's own defaults |
 ///
 /// ```
@@ -72,8 +73,13 @@ impl Default for Recommended {
             timeout: Duration::from_millis(250),
             redact_keys: false,
             retry: RetryLayer::default(),
-            // In a time window a total outage needs half a window to show; a run of failures shows it at once.
-            circuit_breaker: CircuitBreakerLayer::default().consecutive_failures(20),
+            // In a time window a total outage needs half a window to show; a run of failures shows it at once. A store that
+            // is down refuses a probe at once and connects again by itself, up to 2 s apart: asking it as often costs it
+            // nothing, and one that is back is served within 5 s.
+            circuit_breaker: CircuitBreakerLayer::default()
+                .consecutive_failures(20)
+                .open_duration(Duration::from_millis(500))
+                .max_open_duration(Duration::from_secs(2)),
             #[cfg(feature = "serialize")]
             batch: BatchLayer::default(),
         }
@@ -128,6 +134,12 @@ impl Recommended {
     pub fn circuit_breaker(mut self, layer: CircuitBreakerLayer) -> Self {
         self.circuit_breaker = layer;
         self
+    }
+
+    /// The live state of the breaker that all stacks built with these settings share.
+    #[must_use]
+    pub fn circuit_breaker_handle(&self) -> CircuitBreakerHandle {
+        self.circuit_breaker.handle()
     }
 
     /// The batch layer to use above stores of bytes. Keep its handle to see what it does. [`guard`](Self::guard) has none:

@@ -30,21 +30,31 @@ pin_project! {
     enum State<V, S, F> {
         Refused { error: Option<CacheError> },
         // The inner service was not asked for its readiness in `poll_ready`: a clone of it is, here.
-        Readying { service: S, request: Option<CacheRequest<V>> },
+        // Boxed: it is rare, and every call would carry its size.
+        Readying { call: Box<Unready<V, S>> },
         Called { #[pin] future: F },
     }
+}
+
+/// A call that has not been made yet.
+pub(super) struct Unready<V, S> {
+    pub(super) service: S,
+    /// Gone once the call is made.
+    pub(super) request: Option<CacheRequest<V>>,
 }
 
 impl<V, S> ResponseFuture<V, S>
 where
     S: Service<CacheRequest<V>>,
 {
+    #[inline]
     pub(super) fn refused(error: CacheError) -> Self {
         Self { state: State::Refused { error: Some(error) }, guard: None }
     }
 
-    pub(super) fn readying(service: S, request: CacheRequest<V>, guard: Option<Guard>) -> Self {
-        Self { state: State::Readying { service, request: Some(request) }, guard }
+    #[inline]
+    pub(super) fn readying(call: Box<Unready<V, S>>, guard: Option<Guard>) -> Self {
+        Self { state: State::Readying { call }, guard }
     }
 
     #[inline]
@@ -92,9 +102,9 @@ where
                 return Poll::Ready(Err(error.take().expect("polled after completion")));
             }
             // Readying => (Readying | Called)
-            StateProj::Readying { service, request } => {
-                ready!(service.poll_ready(cx))?;
-                let future = service.call(request.take().expect("polled after completion"));
+            StateProj::Readying { call } => {
+                ready!(call.service.poll_ready(cx))?;
+                let future = call.service.call(call.request.take().expect("polled after completion"));
                 state.set(State::Called { future });
             }
             StateProj::Called { future } => return future.poll(cx),

@@ -80,7 +80,9 @@ impl Guard {
     #[inline]
     pub(super) fn returned<T>(&mut self, polled: &Poll<Result<T, CacheError>>) {
         match polled {
-            Poll::Ready(result) => self.settle(result),
+            // Apart from all others, and without a look at the answer: so that it stays where it was written.
+            Poll::Ready(Ok(_)) => self.settle_success(),
+            Poll::Ready(Err(error)) => self.settle_slowly(Some(error)),
             Poll::Pending => self.suspended(),
         }
     }
@@ -92,26 +94,27 @@ impl Guard {
         }
     }
 
-    #[inline]
-    fn settle<T>(&mut self, result: &Result<T, CacheError>) {
-        self.stage = Stage::Settled;
+    #[inline(always)]
+    fn settle_success(&mut self) {
         let circuit = self.shared.circuit(self.circuit.into());
-        if !circuit.counts(self.ticket) {
-            return;
-        }
-        if result.is_ok()
-            && self.since.is_none()
+        if self.since.is_none()
+            && circuit.counts(self.ticket)
             && circuit.succeeded(self.ticket, None, || self.shared.read_clock())
         {
-            return;
+            self.stage = Stage::Settled;
+        } else {
+            self.settle_slowly(None);
         }
-        self.settle_slowly(result.as_ref().err());
     }
 
     #[cold]
     fn settle_slowly(&mut self, error: Option<&CacheError>) {
+        self.stage = Stage::Settled;
         let shared = &*self.shared;
         let circuit = shared.circuit(self.circuit.into());
+        if !circuit.counts(self.ticket) {
+            return;
+        }
         let verdict = error.map_or(Verdict::Success, |error| shared.settings.judge(error));
         let now = shared.read_clock();
         let took = self.since.map(|since| Duration::from_nanos((now + 1).saturating_sub(since.get())));

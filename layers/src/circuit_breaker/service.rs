@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
+use cachex_core::{CacheError, CacheRequest, CacheResponse};
 use tower_service::Service;
 
-use super::circuit::Admission;
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, Unready};
 use super::guard::Entry;
 use super::handle::CircuitBreakerHandle;
 use super::shared::Shared;
@@ -74,43 +73,32 @@ where
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
-        if self.ready
-            && let Some(index) = self.shared.circuit_of(request.op())
-            && let Some(ticket) = self.shared.circuit(index).admit_at_once()
-        {
-            self.ready = false;
-            let entry = Entry::new(&self.shared, index, ticket);
-            let future = self.inner.call(request);
-            return ResponseFuture::called(future, Some(entry.passed()));
-        }
-        self.call_slowly(request)
-    }
-}
-
-impl<S> CircuitBreaker<S> {
-    /// Whatever is not a request that passes at once.
-    #[cold]
-    fn call_slowly<V>(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S>
-    where
-        S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError> + Clone,
-    {
+        // What is rare is out of line, and neither takes the request's address nor writes the future: both can then be
+        // kept in registers, or written where they are wanted, by what is common.
         let entry = match self.shared.circuit_of(request.op()) {
             None => None,
             Some(index) => {
-                match self.shared.circuit(index).admit(self.shared.env(self.shared.read_clock())) {
-                    Admission::Admitted(ticket) => Some(Entry::new(&self.shared, index, ticket)),
-                    Admission::Refused(wait) => {
-                        return ResponseFuture::refused(CacheError::rejection(ErrorKind::CircuitOpen, wait));
-                    }
-                }
+                let ticket = match self.shared.circuit(index).admit_at_once() {
+                    Some(ticket) => ticket,
+                    None => match self.shared.admit(index) {
+                        Ok(ticket) => ticket,
+                        Err(refusal) => return ResponseFuture::refused(refusal),
+                    },
+                };
+                Some(Entry::new(&self.shared, index, ticket))
             }
         };
-        if std::mem::take(&mut self.ready) {
-            let future = self.inner.call(request);
-            ResponseFuture::called(future, entry.map(Entry::passed))
-        } else {
-            let service = self.inner.clone();
-            ResponseFuture::readying(service, request, entry.map(Entry::passed))
+        if !std::mem::take(&mut self.ready) {
+            let call = boxed(&self.inner, Some(request));
+            return ResponseFuture::readying(call, entry.map(Entry::passed));
         }
+        let future = self.inner.call(request);
+        ResponseFuture::called(future, entry.map(Entry::passed))
     }
+}
+
+/// A call that has to wait for its inner service's readiness.
+#[cold]
+fn boxed<V, S: Clone>(inner: &S, request: Option<CacheRequest<V>>) -> Box<Unready<V, S>> {
+    Box::new(Unready { service: inner.clone(), request })
 }

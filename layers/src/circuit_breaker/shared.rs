@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use cachex_core::{Op, OpClass, clock};
+use cachex_core::{CacheError, ErrorKind, Op, OpClass, clock};
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, CircuitState, Env, Ticket};
+use super::circuit::{Admission, Circuit, CircuitState, Env, Ticket};
 use super::settings::{Settings, Verdict};
 
 pub(super) struct Shared {
@@ -55,6 +55,15 @@ impl Shared {
     #[inline]
     pub(super) fn circuit(&self, index: usize) -> &Circuit {
         &self.circuits[index]
+    }
+
+    /// Decides on a call that a circuit does not pass at once.
+    #[cold]
+    pub(super) fn admit(&self, circuit: usize) -> Result<Ticket, CacheError> {
+        match self.circuit(circuit).admit(self.env(self.read_clock())) {
+            Admission::Admitted(ticket) => Ok(ticket),
+            Admission::Refused(wait) => Err(CacheError::rejection(ErrorKind::CircuitOpen, wait)),
+        }
     }
 
     /// The circuits that are in use.

@@ -41,12 +41,12 @@ pin_project! {
 }
 
 /// A call in the queue.
-struct Wait<V, S> {
-    place: Option<Place>,
-    deadline: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
-    readied: S,
-    request: Option<CacheRequest<V>>,
+pub(super) struct Wait<V, S> {
+    pub(super) place: Option<Place>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    pub(super) readied: S,
+    pub(super) request: Option<CacheRequest<V>>,
 }
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
@@ -55,16 +55,12 @@ impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
         Self { state: State::Running { call, place } }
     }
 
-    pub(super) fn waiting(
-        place: Place,
-        deadline: Option<Instant>,
-        readied: S,
-        request: CacheRequest<V>,
-    ) -> Self {
-        let wait = Wait { place: Some(place), deadline, sleep: None, readied, request: Some(request) };
-        Self { state: State::Waiting { wait: Box::new(wait) } }
+    #[inline]
+    pub(super) fn waiting(wait: Box<Wait<V, S>>) -> Self {
+        Self { state: State::Waiting { wait } }
     }
 
+    #[inline]
     pub(super) fn rejected(error: CacheError) -> Self {
         Self { state: State::Rejected { error: Some(error) } }
     }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, clock};
-use tokio::time::Instant;
 use tower_service::Service;
 
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, Wait};
 use super::handle::BulkheadHandle;
 use super::place::{Compartments, Place};
 
@@ -34,16 +33,16 @@ impl<S> Bulkhead<S> {
 
     service_accessors!(S);
 
-    /// The instance that was readied, for the call that waits, and the end of its wait. The clone that is left in its
-    /// stead is readied anew.
+    /// The call that waits takes the instance that was readied. The clone that is left in its stead is readied anew.
     #[cold]
-    fn take_readied(&mut self) -> (S, Option<Instant>)
+    fn queue<V>(&mut self, place: Place, request: Option<CacheRequest<V>>) -> Box<Wait<V, S>>
     where
         S: Clone,
     {
         let clone = self.inner.clone();
         let deadline = clock::now().checked_add(self.compartments.settings.queue_timeout);
-        (std::mem::replace(&mut self.inner, clone), deadline)
+        let readied = std::mem::replace(&mut self.inner, clone);
+        Box::new(Wait { place: Some(place), deadline, sleep: None, readied, request })
     }
 }
 
@@ -65,19 +64,18 @@ where
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
-        if !op.is_sheddable() {
-            return ResponseFuture::running(self.inner.call(request), None);
-        }
-        match Place::take(&self.compartments, op.class()) {
-            Some(place) if place.is_permit() => {
-                ResponseFuture::running(self.inner.call(request), Some(place))
+        let mut permit = None;
+        if op.is_sheddable() {
+            match Place::take(&self.compartments, op.class()) {
+                Some(place) if place.is_permit() => permit = Some(place),
+                Some(place) => return ResponseFuture::waiting(self.queue(place, Some(request))),
+                None => {
+                    return ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None));
+                }
             }
-            Some(place) => {
-                let (readied, deadline) = self.take_readied();
-                ResponseFuture::waiting(place, deadline, readied, request)
-            }
-            None => ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None)),
         }
+        // The one place where the inner service is called: its future can then be written where it is to stay.
+        ResponseFuture::running(self.inner.call(request), permit)
     }
 }
 

@@ -40,11 +40,11 @@ pin_project! {
 }
 
 /// A call in line.
-struct Wait<V, S> {
-    turn: Turn,
-    sleep: Option<Pin<Box<Sleep>>>,
-    readied: S,
-    request: Option<CacheRequest<V>>,
+pub(super) struct Wait<V, S> {
+    pub(super) turn: Box<Turn>,
+    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    pub(super) readied: S,
+    pub(super) request: Option<CacheRequest<V>>,
 }
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
@@ -53,11 +53,12 @@ impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
         Self { state: State::Running { call } }
     }
 
-    pub(super) fn waiting(turn: Turn, readied: S, request: CacheRequest<V>) -> Self {
-        let wait = Wait { turn, sleep: None, readied, request: Some(request) };
-        Self { state: State::Waiting { wait: Box::new(wait) } }
+    #[inline]
+    pub(super) fn waiting(wait: Box<Wait<V, S>>) -> Self {
+        Self { state: State::Waiting { wait } }
     }
 
+    #[inline]
     pub(super) fn rejected(error: CacheError) -> Self {
         Self { state: State::Rejected { error: Some(error) } }
     }

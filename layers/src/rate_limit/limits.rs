@@ -29,7 +29,7 @@ pub(super) struct Limits {
 /// What becomes of a call.
 pub(super) enum Admission {
     Pass,
-    Wait(Turn),
+    Wait(Box<Turn>),
     /// Refused, with the time after which it is worth trying again.
     Refuse(Duration),
 }
@@ -105,14 +105,14 @@ impl Limits {
         match verdict {
             Verdict::Pass => Admission::Pass,
             Verdict::Refuse(wait) => Admission::Refuse(Duration::from_nanos(wait)),
-            Verdict::Wait(due) => Admission::Wait(Turn {
+            Verdict::Wait(due) => Admission::Wait(Box::new(Turn {
                 limits: Arc::clone(self),
                 class,
                 stage: Some(stage),
                 since: now,
                 due,
                 deadline: now + self.patience,
-            }),
+            })),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
 use tower_service::Service;
 
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, Wait};
 use super::handle::RateLimitHandle;
-use super::limits::{Admission, Limits};
+use super::limits::{Admission, Limits, Turn};
 
 /// Lets at most so many operations in a time through to `S`: see the [module](super).
 #[derive(Clone)]
@@ -31,14 +31,15 @@ impl<S> RateLimit<S> {
 
     service_accessors!(S);
 
-    /// The instance that was readied, for the call that waits. The clone that is left in its stead is readied anew.
+    /// The call that waits takes the instance that was readied. The clone that is left in its stead is readied anew.
     #[cold]
-    fn take_readied(&mut self) -> S
+    fn queue<V>(&mut self, turn: Box<Turn>, request: Option<CacheRequest<V>>) -> Box<Wait<V, S>>
     where
         S: Clone,
     {
         let clone = self.inner.clone();
-        std::mem::replace(&mut self.inner, clone)
+        let readied = std::mem::replace(&mut self.inner, clone);
+        Box::new(Wait { turn, sleep: None, readied, request })
     }
 }
 
@@ -60,16 +61,18 @@ where
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
-        if !op.is_sheddable() {
-            return ResponseFuture::running(self.inner.call(request));
-        }
-        match self.limits.admit(op.class()) {
-            Admission::Pass => ResponseFuture::running(self.inner.call(request)),
-            Admission::Wait(turn) => ResponseFuture::waiting(turn, self.take_readied(), request),
-            Admission::Refuse(wait) => {
-                ResponseFuture::rejected(CacheError::rejection(ErrorKind::RateLimited, Some(wait)))
+        if op.is_sheddable() {
+            match self.limits.admit(op.class()) {
+                Admission::Pass => {}
+                Admission::Wait(turn) => return ResponseFuture::waiting(self.queue(turn, Some(request))),
+                Admission::Refuse(wait) => {
+                    let refusal = CacheError::rejection(ErrorKind::RateLimited, Some(wait));
+                    return ResponseFuture::rejected(refusal);
+                }
             }
         }
+        // The one place where the inner service is called: its future can then be written where it is to stay.
+        ResponseFuture::running(self.inner.call(request))
     }
 }
 

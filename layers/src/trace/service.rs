@@ -37,12 +37,21 @@ where
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
-        match Watch::begin(self.settings, &request) {
-            None => ResponseFuture::new(self.inner.call(request), None),
-            Some(mut watch) => {
-                let inner = watch.during(|| self.inner.call(request));
-                ResponseFuture::new(inner, Some(watch))
-            }
+        if let Some(watch) = Watch::begin(self.settings, &request) {
+            return self.call_watched(request, watch);
         }
+        ResponseFuture::new(self.inner.call(request), None)
+    }
+}
+
+impl<S> Trace<S> {
+    /// Out of line, so that a call nobody listens to carries none of it.
+    #[inline(never)]
+    fn call_watched<V>(&mut self, request: CacheRequest<V>, mut watch: Box<Watch>) -> ResponseFuture<S::Future>
+    where
+        S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
+    {
+        let inner = watch.during(|| self.inner.call(request));
+        ResponseFuture::new(inner, Some(watch))
     }
 }

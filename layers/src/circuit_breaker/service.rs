@@ -71,29 +71,31 @@ where
         polled
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         // What is rare is out of line, and neither takes the request's address nor writes the future: both can then be
         // kept in registers, or written where they are wanted, by what is common.
-        let entry = match self.shared.circuit_of(request.op()) {
-            None => None,
-            Some(index) => {
-                let ticket = match self.shared.circuit(index).admit_at_once() {
-                    Some(ticket) => ticket,
-                    None => match self.shared.admit(index) {
-                        Ok(ticket) => ticket,
-                        Err(refusal) => return ResponseFuture::refused(refusal),
-                    },
-                };
-                Some(Entry::new(&self.shared, index, ticket))
-            }
+        let Some(index) = self.shared.circuit_of(request.op()) else {
+            return if std::mem::take(&mut self.ready) {
+                ResponseFuture::called(self.inner.call(request), None)
+            } else {
+                ResponseFuture::readying(boxed(&self.inner, Some(request)), None)
+            };
         };
+        let ticket = match self.shared.circuit(index).admit_at_once() {
+            Some(ticket) => ticket,
+            None => match self.shared.admit(index) {
+                Ok(ticket) => ticket,
+                Err(refusal) => return ResponseFuture::refused(refusal),
+            },
+        };
+        let entry = Entry::new(&self.shared, index, ticket);
+        // A refusal leaves the readiness for the next call.
         if !std::mem::take(&mut self.ready) {
-            let call = boxed(&self.inner, Some(request));
-            return ResponseFuture::readying(call, entry.map(Entry::passed));
+            return ResponseFuture::readying(boxed(&self.inner, Some(request)), Some(entry.passed()));
         }
         let future = self.inner.call(request);
-        ResponseFuture::called(future, entry.map(Entry::passed))
+        ResponseFuture::called(future, Some(entry.passed()))
     }
 }
 

@@ -79,7 +79,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
         self.shared.state.budget.deposit();
         let first = self.inner.call(request.clone());

@@ -47,7 +47,11 @@ where
 impl<S> Trace<S> {
     /// Out of line, so that a call nobody listens to carries none of it.
     #[inline(never)]
-    fn call_watched<V>(&mut self, request: CacheRequest<V>, mut watch: Box<Watch>) -> ResponseFuture<S::Future>
+    fn call_watched<V>(
+        &mut self,
+        request: CacheRequest<V>,
+        mut watch: Box<Watch>,
+    ) -> ResponseFuture<S::Future>
     where
         S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError>,
     {

@@ -2,7 +2,10 @@
 //! the allocator counts every thread.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
+use std::thread;
 
 use cachex::preset::Recommended;
 use cachex::store::memory::MemoryStore;
@@ -31,6 +34,32 @@ async fn warm_reads<S: CacheService<String>>(cache: &Cache<String, S>, key: &Key
     blocks() - before
 }
 
+/// How many blocks warm reads allocate on threads that all want the one instance of the stack.
+fn warm_reads_at_once<S: CacheService<String>>(cache: &Cache<String, S>, key: &Key) -> u64 {
+    const THREADS: usize = 4;
+    let read = || pin!(cache.get(key)).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let meet = Barrier::new(THREADS + 1);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                // What a thread allocates once for itself.
+                assert!(read());
+                for step in 0..4 {
+                    meet.wait();
+                    assert!(step != 1 || (0..20 * READS).all(|_| read()));
+                }
+            });
+        }
+        meet.wait();
+        let before = blocks();
+        meet.wait();
+        meet.wait();
+        let after = blocks();
+        meet.wait();
+        after - before
+    })
+}
+
 #[test]
 fn a_warm_get_with_a_key_allocates_nothing() {
     let _profiler = dhat::Profiler::builder().testing().build();
@@ -43,6 +72,7 @@ fn a_warm_get_with_a_key_allocates_nothing() {
 
         let seven = Cache::new(Recommended::new().rate_limit(u32::MAX).guard(MemoryStore::new(100)));
         assert_eq!(warm_reads(&seven, &key).await, 0, "seven layers");
+        assert_eq!(warm_reads_at_once(&seven, &key), 0, "seven layers, several threads");
 
         // The erased handle boxes its future, and that is all.
         let preset: Cache<String> = Cache::memory(100);

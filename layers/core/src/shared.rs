@@ -19,7 +19,9 @@ use crate::service::CacheService;
 ///
 /// A tower service is called through an instance of one's own, and an instance of a deep stack is a reference count for each
 /// of its layers. Here one instance is lent from call to call; who finds it in use takes a clone. What is lent was polled
-/// ready by the very call it is lent to, so nothing that was reserved in `poll_ready` stays behind in an idle instance.
+/// ready by the very call it is lent to, and is replaced when that call fails at once, as when a layer refuses it without
+/// passing it on. So nothing that was reserved in `poll_ready` stays behind in an idle instance, provided that a layer which
+/// answers successfully by itself does not forward `poll_ready`.
 pub struct SharedStack<S>(Repr<S>);
 
 enum Repr<S> {
@@ -88,6 +90,17 @@ impl<S: Clone> Lent<S> {
             }
         }
     }
+
+    /// Puts a fresh instance in the place of one whose call failed at once: a layer may have refused the call without
+    /// passing it on, and what it had readied beneath is still reserved. Who has the instance meanwhile uses that up, or
+    /// comes here in turn.
+    #[cold]
+    fn renew(&self) {
+        let fresh = self.prototype.clone();
+        let old = self.borrow().map(|mut instance| std::mem::replace(&mut *instance, fresh));
+        // Not while it is locked: what is dropped may well call back.
+        drop(old);
+    }
 }
 
 pin_project! {
@@ -146,36 +159,32 @@ impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
             if let StateProj::Asking { call } = state.as_mut().project()
                 && let Some((stack, request)) = call.take()
             {
-                match stack.0 {
-                    Repr::Small(mut instance) => match instance.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => {
-                            let future = instance.call(request);
-                            state.set(State::Called { future });
-                        }
-                        unready => return state.wait(instance, request, unready),
-                    },
-                    Repr::Large(lent) => match lent.borrow() {
-                        Some(mut instance) => match instance.poll_ready(cx) {
-                            Poll::Ready(Ok(())) => {
-                                let future = instance.call(request);
-                                drop(instance);
-                                state.set(State::Called { future });
-                            }
-                            // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
-                            unready => {
-                                let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
-                                drop(instance);
-                                return state.wait(ours, request, unready);
-                            }
-                        },
-                        // Somebody else has the instance.
-                        None => {
-                            let ours = lent.prototype.clone();
-                            let call = Some(Box::new((ours, request)));
-                            state.set(State::Readying { call });
-                        }
-                    },
+                let lent = match stack.0 {
+                    Repr::Small(instance) => return state.poll_with(instance, request, cx),
+                    Repr::Large(lent) => lent,
+                };
+                let Some(mut instance) = lent.borrow() else {
+                    // Somebody else has the instance.
+                    return state.poll_with(lent.prototype.clone(), request, cx);
+                };
+                match instance.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        let future = instance.call(request);
+                        drop(instance);
+                        state.set(State::Called { future });
+                    }
+                    // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
+                    unready => {
+                        let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
+                        drop(instance);
+                        return state.wait(ours, request, unready);
+                    }
                 }
+                let answer = state.poll_called(cx);
+                if matches!(answer, Poll::Ready(Err(_))) {
+                    lent.renew();
+                }
+                return answer;
             }
             match state.as_mut().project() {
                 StateProj::Called { future } => future.poll(cx),
@@ -188,6 +197,33 @@ impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
 type Answer<V> = Result<CacheResponse<V>, CacheError>;
 
 impl<V, S: CacheService<V>> State<V, S, S::Future> {
+    /// Asking => (Called | Readying | failed), with an instance of its own. No box unless it has to wait.
+    #[inline]
+    fn poll_with(
+        mut self: Pin<&mut Self>,
+        mut instance: S,
+        request: CacheRequest<V>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<V>> {
+        match instance.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                let future = instance.call(request);
+                drop(instance);
+                self.set(Self::Called { future });
+                self.poll_called(cx)
+            }
+            unready => self.wait(instance, request, unready),
+        }
+    }
+
+    #[inline]
+    fn poll_called(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<V>> {
+        match self.project() {
+            StateProj::Called { future } => future.poll(cx),
+            _ => Poll::Ready(Err(polled_after_completion())),
+        }
+    }
+
     /// Asking => (Readying | failed)
     #[cold]
     fn wait(
@@ -218,10 +254,7 @@ impl<V, S: CacheService<V>> State<V, S, S::Future> {
                 self.set(Self::Called { future });
             }
         }
-        match self.project() {
-            StateProj::Called { future } => future.poll(cx),
-            _ => Poll::Ready(Err(polled_after_completion())),
-        }
+        self.poll_called(cx)
     }
 }
 
@@ -379,6 +412,36 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(matches!(poll(&mut failed), Poll::Ready(Err(error)) if error.kind() == ErrorKind::Internal));
         assert!(poll(&mut fixture.call()).is_ready());
+    }
+
+    /// As a rate limit does: ready when the leaf is, and then no call.
+    #[derive(Clone)]
+    struct Refusing(Deep);
+
+    impl Service<Request> for Refusing {
+        type Response = CacheResponse<u32>;
+        type Error = CacheError;
+        type Future = std::future::Ready<Result<CacheResponse<u32>, CacheError>>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CacheError>> {
+            Service::<Request>::poll_ready(&mut self.0, cx)
+        }
+
+        fn call(&mut self, _: Request) -> Self::Future {
+            std::future::ready(Err(CacheError::rejection(ErrorKind::RateLimited, None)))
+        }
+    }
+
+    #[test]
+    fn a_refused_call_leaves_nothing_reserved() {
+        let (leaf, clones) = (Leaf::new(), Arc::new(AtomicU64::new(0)));
+        let stack = SharedStack::new(Refusing(Deep { leaf: leaf.clone(), clones, _depth: [0; 4] }));
+        assert!(matches!(stack.0, Repr::Large(_)));
+        for _ in 0..3 {
+            let mut refused = Box::pin(SharedCall::new(stack.clone(), get()));
+            assert!(matches!(poll(&mut refused), Poll::Ready(Err(_))));
+            assert_eq!(leaf.reserved(), 0);
+        }
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(super) struct Limit {
     arrival: Arrival,
     interval: u64,
     tolerance: u64,
-    /// Cells that were taken ahead of need. They are part of the burst: what governor may give is less by so many.
+    /// Cells that were taken ahead of need, or [`TAKING`]. They are part of the burst: what governor may give is less by so
+    /// many.
     ahead: AtomicU32,
     /// How many to take at a time; 1 where the burst is too small to set some apart.
     handful: NonZeroU32,
@@ -34,6 +35,9 @@ pub(super) struct Limit {
 
 /// Cells taken at a time, so that only one call in so many reads the clock.
 const HANDFUL: NonZeroU32 = NonZeroU32::new(16).unwrap();
+
+/// Somebody is taking a handful. Two at a time would be more than is set apart for them, and a burst too large by one of them.
+const TAKING: u32 = u32::MAX;
 
 /// The burst from which on a handful is taken at a time: it is then at most a 256th of it.
 const LARGE_BURST: u32 = 256 * HANDFUL.get();
@@ -80,7 +84,7 @@ impl Limit {
     #[inline]
     fn take_ahead(&self) -> bool {
         let mut ahead = self.ahead.load(Ordering::Relaxed);
-        while ahead > 0 {
+        while ahead != 0 && ahead != TAKING {
             match self.ahead.compare_exchange_weak(ahead, ahead - 1, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => ahead = now,
@@ -96,8 +100,7 @@ impl Limit {
             return Verdict::Pass;
         }
         if self.waiting.load(Ordering::Relaxed) == 0 {
-            if self.handful > NonZeroU32::MIN && self.check_handful(now) {
-                self.ahead.fetch_add(self.handful.get() - 1, Ordering::Relaxed);
+            if self.handful > NonZeroU32::MIN && self.take_handful(now) {
                 return Verdict::Pass;
             }
             if self.check(now).is_ok() {
@@ -157,15 +160,28 @@ impl Limit {
         self.governor.check().map_err(|not_until| not_until.earliest_possible().as_u64())
     }
 
-    /// Asks governor for a handful of cells.
-    fn check_handful(&self, at: u64) -> bool {
+    /// Takes a handful of cells, one of them to pass on at once, if there are as many, none is left ahead, and nobody else is
+    /// about to.
+    fn take_handful(&self, at: u64) -> bool {
+        if self.ahead.compare_exchange(0, TAKING, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return false;
+        }
         MOMENT.set(at);
-        matches!(self.governor.check_n(self.handful), Ok(Ok(())))
+        let taken = matches!(self.governor.check_n(self.handful), Ok(Ok(())));
+        self.ahead.store(if taken { self.handful.get() - 1 } else { 0 }, Ordering::Relaxed);
+        taken
+    }
+
+    fn ahead(&self) -> u32 {
+        match self.ahead.load(Ordering::Relaxed) {
+            TAKING => 0,
+            ahead => ahead,
+        }
     }
 
     /// How long a cell would be waited for behind `ahead` others.
     pub(super) fn forecast(&self, ahead: u64, now: u64) -> u64 {
-        let Some(ahead) = ahead.checked_sub(self.ahead.load(Ordering::Relaxed).into()) else { return 0 };
+        let Some(ahead) = ahead.checked_sub(self.ahead().into()) else { return 0 };
         let arrival = self.arrival.0.load(Ordering::Relaxed).max(now);
         arrival
             .saturating_add(ahead.saturating_mul(self.interval))
@@ -177,7 +193,7 @@ impl Limit {
     pub(super) fn available(&self, now: u64) -> u32 {
         let arrival = self.arrival.0.load(Ordering::Relaxed).max(now);
         let cells = (now + self.tolerance).checked_sub(arrival).map_or(0, |slack| slack / self.interval + 1);
-        let free = (cells + u64::from(self.ahead.load(Ordering::Relaxed))).saturating_sub(self.waiting());
+        let free = (cells + u64::from(self.ahead())).saturating_sub(self.waiting());
         u32::try_from(free).unwrap_or(u32::MAX)
     }
 
@@ -249,5 +265,56 @@ impl StateStore for Arrival {
                 Err(now) => arrival = now,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    const BURST: u32 = LARGE_BURST;
+    const PAUSE: u64 = 1 << 40;
+
+    fn limit() -> Limit {
+        Limit::new(Rate::per_second(BURST))
+    }
+
+    /// How many pass in one moment.
+    fn pass_at(limit: &Limit, now: u64) -> u32 {
+        (0..=2 * BURST).take_while(|_| limit.enter(now, 0) == Verdict::Pass).count() as u32
+    }
+
+    #[test]
+    fn who_finds_another_at_taking_a_handful_takes_a_single_cell() {
+        let limit = limit();
+        assert_eq!(pass_at(&limit, PAUSE), BURST);
+        let later = 2 * PAUSE;
+        assert_eq!(limit.ahead.swap(TAKING, Ordering::Relaxed), 0);
+        assert_eq!(limit.enter(later, 0), Verdict::Pass);
+        assert_eq!((limit.ahead.load(Ordering::Relaxed), limit.ahead()), (TAKING, 0));
+        limit.ahead.store(0, Ordering::Relaxed);
+        assert_eq!(pass_at(&limit, later), BURST - HANDFUL.get());
+    }
+
+    #[test]
+    fn no_more_than_the_burst_passes_after_threads_took_handfuls_at_once() {
+        const THREADS: usize = 4;
+        let (limit, meet, most_ahead) = (limit(), Barrier::new(THREADS), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for round in 1..2_000 {
+                        meet.wait();
+                        (0..20).for_each(|_| drop(limit.enter(round * PAUSE, 0)));
+                        most_ahead.fetch_max(limit.ahead(), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert!(most_ahead.into_inner() < HANDFUL.get());
+        assert!(pass_at(&limit, 3_000 * PAUSE) <= BURST);
     }
 }

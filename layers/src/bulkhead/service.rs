@@ -44,6 +44,16 @@ impl<S> Bulkhead<S> {
         let readied = std::mem::replace(&mut self.inner, clone);
         Box::new(Wait { place: Some(place), deadline, sleep: None, readied, request })
     }
+
+    /// What was reserved beneath is not kept for a call that may come late or never.
+    #[cold]
+    fn refuse<V>(&mut self) -> ResponseFuture<V, S>
+    where
+        S: Service<CacheRequest<V>> + Clone,
+    {
+        self.inner = self.inner.clone();
+        ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None))
+    }
 }
 
 impl<V, S> Service<CacheRequest<V>> for Bulkhead<S>
@@ -69,9 +79,7 @@ where
             match Place::take(&self.compartments, op.class()) {
                 Some(place) if place.is_permit() => permit = Some(place),
                 Some(place) => return ResponseFuture::waiting(self.queue(place, Some(request))),
-                None => {
-                    return ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None));
-                }
+                None => return self.refuse(),
             }
         }
         // The one place where the inner service is called: its future can then be written where it is to stay.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
 use tower_service::Service;
@@ -41,6 +42,16 @@ impl<S> RateLimit<S> {
         let readied = std::mem::replace(&mut self.inner, clone);
         Box::new(Wait { turn, sleep: None, readied, request })
     }
+
+    /// What was reserved beneath is not kept for a call that may come late or never.
+    #[cold]
+    fn refuse<V>(&mut self, wait: Duration) -> ResponseFuture<V, S>
+    where
+        S: Service<CacheRequest<V>> + Clone,
+    {
+        self.inner = self.inner.clone();
+        ResponseFuture::rejected(CacheError::rejection(ErrorKind::RateLimited, Some(wait)))
+    }
 }
 
 impl<V, S> Service<CacheRequest<V>> for RateLimit<S>
@@ -65,10 +76,7 @@ where
             match self.limits.admit(op.class()) {
                 Admission::Pass => {}
                 Admission::Wait(turn) => return ResponseFuture::waiting(self.queue(turn, Some(request))),
-                Admission::Refuse(wait) => {
-                    let refusal = CacheError::rejection(ErrorKind::RateLimited, Some(wait));
-                    return ResponseFuture::rejected(refusal);
-                }
+                Admission::Refuse(wait) => return self.refuse(wait),
             }
         }
         // The one place where the inner service is called: its future can then be written where it is to stay.

@@ -235,6 +235,14 @@ fn idle_clones_and_idle_readiness_hold_nothing() {
 }
 
 #[test]
+fn what_is_refused_keeps_nothing_reserved_beneath() {
+    let (mut stack, leaf, _gate) = gated(&BulkheadLayer::new(1).queue(0));
+    let _running = call(&mut stack, read());
+    assert!(refused(poll(&mut call(&mut stack, read()))));
+    assert_eq!(leaf.reserved(), 0);
+}
+
+#[test]
 fn services_of_one_layer_share_and_those_of_another_do_not() {
     let layer = BulkheadLayer::new(1).queue(0);
     let ((mut one, ..), (mut two, ..)) = (gated(&layer), gated(&layer.clone()));

@@ -333,6 +333,14 @@ async fn a_wait_that_grows_beyond_the_deadline_is_refused() {
     assert_eq!(stack.handle().class(OpClass::Write).unwrap().waiting, 0);
 }
 
+#[test]
+fn what_is_refused_keeps_nothing_reserved_beneath() {
+    let (mut stack, leaf) = stack(&RateLimitLayer::per_second(1));
+    assert!(passes(&mut stack, read()));
+    assert!(!passes(&mut stack, read()));
+    assert_eq!(leaf.reserved(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn errors_of_the_inner_service_pass_through() {
     let (mut stack, leaf) = stack(&RateLimitLayer::per_second(10).burst(1).wait(SECOND));

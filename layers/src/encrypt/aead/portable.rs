@@ -6,13 +6,14 @@ use super::super::key::EncryptionKey;
 use super::super::nonce::Nonce;
 use super::{Aead, Refused, Tag};
 
-/// Holds a copy of the key, and overwrites it when dropped.
+/// Holds a copy of the key, and overwrites it when dropped. Boxed, so that a key ring that grows leaves no copy behind where
+/// its list was.
 #[derive(Clone)]
-pub(in super::super) struct XChaCha(XChaCha20Poly1305);
+pub(in super::super) struct XChaCha(Box<XChaCha20Poly1305>);
 
 impl Aead for XChaCha {
     fn new(key: &EncryptionKey) -> Self {
-        Self(XChaCha20Poly1305::new(key.bytes().into()))
+        Self(Box::new(XChaCha20Poly1305::new(key.bytes().into())))
     }
 
     fn seal(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8]) -> Result<Tag, Refused> {

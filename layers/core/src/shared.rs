@@ -332,7 +332,7 @@ mod tests {
     }
 
     fn get() -> Request {
-        CacheRequest::get(Key::new("k").unwrap())
+        CacheRequest::get(Key::new("k").expect("valid"))
     }
 
     fn poll<F: Future>(call: &mut Pin<Box<F>>) -> Poll<F::Output> {

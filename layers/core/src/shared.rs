@@ -155,41 +155,51 @@ impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         clock::scope(|| {
+            let mut used = None;
             // Asking => (Called | Readying)
             if let StateProj::Asking { call } = state.as_mut().project()
                 && let Some((stack, request)) = call.take()
             {
-                let lent = match stack.0 {
-                    Repr::Small(instance) => return state.poll_with(instance, request, cx),
-                    Repr::Large(lent) => lent,
-                };
-                let Some(mut instance) = lent.borrow() else {
-                    // Somebody else has the instance.
-                    return state.poll_with(lent.prototype.clone(), request, cx);
-                };
-                match instance.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => {
-                        let future = instance.call(request);
-                        drop(instance);
-                        state.set(State::Called { future });
-                    }
-                    // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
-                    unready => {
-                        let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
-                        drop(instance);
-                        return state.wait(ours, request, unready);
+                match stack.0 {
+                    Repr::Small(mut instance) => match instance.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {
+                            let future = instance.call(request);
+                            state.set(State::Called { future });
+                        }
+                        unready => return state.wait(instance, request, unready),
+                    },
+                    Repr::Large(lent) => {
+                        let Some(mut instance) = lent.borrow() else {
+                            // Somebody else has the instance.
+                            return state.poll_apart(lent.prototype.clone(), request, cx);
+                        };
+                        match instance.poll_ready(cx) {
+                            Poll::Ready(Ok(())) => {
+                                let future = instance.call(request);
+                                drop(instance);
+                                state.set(State::Called { future });
+                                used = Some(lent);
+                            }
+                            // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
+                            unready => {
+                                let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
+                                drop(instance);
+                                return state.wait(ours, request, unready);
+                            }
+                        }
                     }
                 }
-                let answer = state.poll_called(cx);
-                if matches!(answer, Poll::Ready(Err(_))) {
-                    lent.renew();
-                }
-                return answer;
             }
-            match state.as_mut().project() {
+            let answer = match state.as_mut().project() {
                 StateProj::Called { future } => future.poll(cx),
-                _ => state.poll_readying(cx),
+                _ => return state.poll_readying(cx),
+            };
+            if let Some(lent) = used
+                && matches!(answer, Poll::Ready(Err(_)))
+            {
+                lent.renew();
             }
+            answer
         })
     }
 }
@@ -197,9 +207,10 @@ impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
 type Answer<V> = Result<CacheResponse<V>, CacheError>;
 
 impl<V, S: CacheService<V>> State<V, S, S::Future> {
-    /// Asking => (Called | Readying | failed), with an instance of its own. No box unless it has to wait.
-    #[inline]
-    fn poll_with(
+    /// Asking => (Called | Readying | failed), with an instance of its own. No box unless it has to wait. Out of line, so that
+    /// a call that has the lent one carries none of it.
+    #[inline(never)]
+    fn poll_apart(
         mut self: Pin<&mut Self>,
         mut instance: S,
         request: CacheRequest<V>,
@@ -216,7 +227,6 @@ impl<V, S: CacheService<V>> State<V, S, S::Future> {
         }
     }
 
-    #[inline]
     fn poll_called(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<V>> {
         match self.project() {
             StateProj::Called { future } => future.poll(cx),

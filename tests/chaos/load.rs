@@ -124,13 +124,11 @@ impl Load {
     }
 
     /// From now on the server may forget what it acknowledged last.
-    #[expect(dead_code, reason = "for what loses writes by design: failovers")]
     pub(crate) fn expect_losses(&self) {
         self.shared.oracle.expect_losses();
     }
 
     /// What there is from now on is kept.
-    #[expect(dead_code, reason = "for what loses writes by design: failovers")]
     pub(crate) async fn expect_no_more_losses(&self) {
         let mut found = Vec::new();
         for key in self.shared.oracle.keys() {

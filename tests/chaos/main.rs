@@ -6,10 +6,12 @@
 //! server's return, without anything being done to the application.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod cluster;
 mod load;
 mod oracle;
 mod panics;
 mod seen;
+mod sentinel;
 mod standalone;
 
 use std::time::Duration;
@@ -39,4 +41,9 @@ const SLACK: Duration = Duration::from_secs(1);
 fn sealed(settings: &Recommended, store: RedisStore) -> Cache<oracle::Stored> {
     let keys = KeyRing::new(KeyId(1), EncryptionKey::generate().unwrap());
     Cache::new(settings.sealed(Bincode, keys, store.sealed())).boxed()
+}
+
+/// The recommended stack as it is.
+fn typed(settings: &Recommended, store: RedisStore) -> Cache<oracle::Stored> {
+    Cache::new(settings.typed(Bincode, store)).boxed()
 }

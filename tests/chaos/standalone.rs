@@ -5,7 +5,7 @@ use std::time::Instant;
 use cachex::preset::Recommended;
 use cachex::store::redis::{Credentials, RedisStore};
 use cachex_core::{ErrorKind, OpClass};
-use cachex_test_support::{RedisServer, RedisServerBuilder, Reply, eventually};
+use cachex_test_support::{Fault, FaultProxy, RedisServer, RedisServerBuilder, Reply, eventually};
 
 use super::load::Load;
 use super::{PATIENCE, sealed};
@@ -124,4 +124,19 @@ async fn the_password_is_wrong_and_corrected() {
         load.recovers(Instant::now()).await;
     }
     load.finish(&[ErrorKind::Auth, ErrorKind::Connection, ErrorKind::Timeout, ErrorKind::CircuitOpen]).await;
+}
+
+/// The way to the server is lost without a word, as when a machine dies or a firewall forgets: nothing is refused, nothing
+/// is reset, and whoever connects anew is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_fall_silent() {
+    let server = durable().start().await;
+    let proxy = FaultProxy::start(server.addr()).await;
+    let store = RedisStore::connect(proxy.url()).unwrap();
+    let load = Load::start(sealed(&Recommended::new(), store)).await;
+    proxy.set(Fault::Blackhole);
+    load.fails_with(ErrorKind::CircuitOpen, 500).await;
+    proxy.set(Fault::Pass);
+    load.recovers(Instant::now()).await;
+    load.finish(&[ErrorKind::Timeout, ErrorKind::CircuitOpen]).await;
 }

@@ -204,30 +204,49 @@ impl Wire {
     }
 }
 
-/// Sends a request, and tells the slot what became of it.
+/// Sends a request, and tells the slot what became of it: that nobody waited for the answer, too.
 pub(super) async fn ask(
     connections: &Arc<Connections>,
     slot: usize,
-    mut lease: Lease,
+    lease: Lease,
     wire: &Wire,
 ) -> Result<Value, CacheError> {
-    match wire.send(&mut lease).await {
+    let mut request = UnderWay { connections, slot, lease, over: false };
+    let reply = wire.send(&mut request.lease).await;
+    request.over = true;
+    match reply {
         Ok(reply) => {
             connections.answered(slot);
             if let Value::ServerError(refusal) = &reply
                 && error::leads_astray(refusal)
             {
-                connections.replace(slot, &lease);
+                connections.replace(slot, &request.lease);
             }
             Ok(reply)
         }
         Err(failure) => {
             if error::breaks_connection(&failure) {
-                connections.broke(slot, &lease);
+                connections.broke(slot, &request.lease);
             } else if failure.is_timeout() {
-                connections.timed_out(slot, &lease);
+                connections.timed_out(slot, &request.lease);
             }
             Err(error::from_driver(failure))
+        }
+    }
+}
+
+/// A request that was sent and is not answered yet.
+struct UnderWay<'a> {
+    connections: &'a Arc<Connections>,
+    slot: usize,
+    lease: Lease,
+    over: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.connections.given_up(self.slot, &self.lease);
         }
     }
 }

@@ -46,6 +46,22 @@ async fn a_half_open_connection_is_replaced() {
     assert_eq!(store.state(), ConnectionState::Connected);
 }
 
+/// As under a stack whose time limit is shorter than the response timeout: no request is ever under way for that long.
+#[tokio::test]
+async fn a_half_open_connection_is_replaced_though_nobody_waits_for_a_timeout() {
+    let server = RedisServer::start().await;
+    let proxy = FaultProxy::start(server.addr()).await;
+    let builder = RedisStore::builder().url(proxy.url()).connections(1);
+    let store = builder.response_timeout(PATIENCE * 2).build().unwrap();
+    ping(&store).await.unwrap();
+    proxy.set(Fault::Blackhole);
+    assert!(tokio::time::timeout(SHORT, ping(&store)).await.is_err());
+    proxy.set(Fault::Pass);
+    let impatient = async || tokio::time::timeout(SHORT, ping(&store)).await.is_ok_and(|pong| pong.is_ok());
+    eventually(PATIENCE, impatient).await;
+    assert_eq!(proxy.connections(), 2);
+}
+
 #[tokio::test]
 async fn a_reset_fails_what_was_under_way_and_nothing_after() {
     let (server, proxy, store) = through_a_proxy().await;

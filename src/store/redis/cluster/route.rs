@@ -6,12 +6,14 @@ use std::time::Duration;
 use cachex_core::{CacheError, CacheRequest, CacheResponse, Effect, ErrorKind, StoredBytes};
 use futures_util::future::try_join_all;
 use redis::Value;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::layout::Redirect;
 use super::map::Node;
 use super::{Cluster, Place, split};
 use crate::store::redis::command::{Plan, STORE, plan};
+use crate::store::redis::connection::Connections;
 use crate::store::redis::error;
 use crate::store::redis::reply::Expected;
 use crate::store::redis::service::{self, Wire};
@@ -84,7 +86,8 @@ async fn one(cluster: &Arc<Cluster>, place: Place, wire: &Wire) -> Result<Value,
     if let Some(node) = cluster.owner(place.slot) {
         let slot = node.connections.slot_of(place.hash);
         if let Some(lease) = node.connections.try_lease(slot) {
-            let reply = service::ask(&node.connections, slot, lease, wire).await;
+            let reply =
+                watched(cluster, &node, slot, service::ask(&node.connections, slot, lease, wire)).await;
             redirect = cluster.judge(&node, &reply);
             if redirect.is_none() {
                 return reply;
@@ -115,9 +118,9 @@ pub(super) async fn follow(
             Some(Redirect::Ask(endpoint)) => cluster.at(&endpoint)?,
         };
         let reply = if asking {
-            node.ask(place.hash, &wire.asking()).await
+            cluster.send(&node, place.hash, &wire.asking()).await
         } else {
-            node.ask(place.hash, wire).await
+            cluster.send(&node, place.hash, wire).await
         };
         redirect = cluster.judge(&node, &reply);
         if redirect.is_none() || redirects == MAX_REDIRECTS {
@@ -134,7 +137,7 @@ async fn everywhere<P: StoredBytes>(
 ) -> Result<CacheResponse<P>, CacheError> {
     let masters = cluster.masters().await?;
     let asked = masters.iter().map(async |node| {
-        let reply = node.ask(fastrand::u64(..), wire).await;
+        let reply = cluster.send(node, fastrand::u64(..), wire).await;
         cluster.judge(node, &reply);
         expected.decode(reply?)
     });
@@ -167,7 +170,43 @@ impl Node {
     }
 }
 
+/// Waits for a node's reply, and has the map read again if the caller does not wait any longer and the node has been silent
+/// for some time: its slots may be another's by now, and no error will ever tell.
+async fn watched<T>(cluster: &Arc<Cluster>, node: &Node, slot: usize, reply: impl Future<Output = T>) -> T {
+    let mut watch = Watch { cluster, connections: &node.connections, slot, over: false };
+    // Dropped before the watch, it has told the slot by then.
+    let reply = reply.await;
+    watch.over = true;
+    reply
+}
+
+struct Watch<'a> {
+    cluster: &'a Arc<Cluster>,
+    connections: &'a Connections,
+    slot: usize,
+    over: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        // A future may be dropped anywhere.
+        if !self.over && self.connections.is_silent(self.slot) && Handle::try_current().is_ok() {
+            self.cluster.refresh();
+        }
+    }
+}
+
 impl Cluster {
+    /// Sends something to a node, over the connection for this hash.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        node: &Node,
+        hash: u64,
+        wire: &Wire,
+    ) -> Result<Value, CacheError> {
+        watched(self, node, node.connections.slot_of(hash), node.ask(hash, wire)).await
+    }
+
     /// What a node's reply means for the map, and where it sends the request.
     pub(super) fn judge(
         self: &Arc<Self>,

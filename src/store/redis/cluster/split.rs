@@ -170,7 +170,7 @@ async fn deliver<P: StoredBytes>(
 ) -> Vec<(usize, Answer<P>)> {
     let Batch { node, pipeline, sent } = batch;
     let hash = sent.first().map_or(0, |first| first.place.hash);
-    let reply = node.ask(hash, &Wire::Batch(pipeline)).await;
+    let reply = cluster.send(&node, hash, &Wire::Batch(pipeline)).await;
     cluster.judge(&node, &reply);
     let mut replies = match reply {
         Ok(Value::Array(replies)) => Ok(replies.into_iter()),

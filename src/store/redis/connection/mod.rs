@@ -19,6 +19,7 @@ use cachex_core::CacheError;
 use futures_util::future::join_all;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use self::slot::{Connector, Phase, Replacement, Slot, State};
@@ -40,6 +41,10 @@ const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// So many timeouts in a row without one answer, and the connection is taken for half open.
 const SUSPICIOUS_TIMEOUTS: u32 = 2;
+
+/// Callers gave up for so long, and not one answer came: the same. Those above the store may be less patient than it is, and
+/// then no request is ever under way for as long as the response timeout.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What connections are made by.
 #[derive(Clone, Debug)]
@@ -216,6 +221,20 @@ impl Connections {
         if self.slots[slot].timed_out() >= SUSPICIOUS_TIMEOUTS {
             self.replace(slot, lease);
         }
+    }
+
+    /// The caller of a request over the connection stopped waiting for the answer.
+    pub(super) fn given_up(self: &Arc<Self>, slot: usize, lease: &Lease) {
+        self.slots[slot].given_up();
+        // A future may be dropped anywhere.
+        if self.is_silent(slot) && Handle::try_current().is_ok() {
+            self.replace(slot, lease);
+        }
+    }
+
+    /// Whether requests have been given up on the slot's connection for some time, and none was answered.
+    pub(super) fn is_silent(&self, slot: usize) -> bool {
+        self.slots[slot].silence().is_some_and(|silence| silence >= SILENCE)
     }
 
     /// The connection works, but leads to the wrong place: makes another one in the background and changes over.

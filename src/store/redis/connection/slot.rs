@@ -1,10 +1,12 @@
 //! One shared connection's place, and what becomes of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use cachex_core::CacheError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::source::Shared;
 use super::{Connections, Lease};
@@ -48,6 +50,9 @@ pub(super) struct Slot {
     state: watch::Sender<State>,
     /// Timeouts since the last answer.
     timeouts: AtomicU32,
+    /// When a request was first given up since the last answer, in nanoseconds since `born`; 0 when none was.
+    silent_since: AtomicU64,
+    born: Instant,
     replacing: AtomicBool,
 }
 
@@ -56,6 +61,8 @@ impl Slot {
         Self {
             state: watch::Sender::new(State::Idle),
             timeouts: AtomicU32::new(0),
+            silent_since: AtomicU64::new(0),
+            born: Instant::now(),
             replacing: AtomicBool::new(false),
         }
     }
@@ -113,7 +120,7 @@ impl Slot {
 
     /// `Connecting | Down => Ready | Down`, by the connector. `false` when the slot was closed meanwhile.
     pub(super) fn settle(&self, next: State) -> bool {
-        self.timeouts.store(0, Ordering::Relaxed);
+        self.heard();
         self.state.send_if_modified(|state| {
             let open = !matches!(state, State::Closed);
             if open {
@@ -129,7 +136,7 @@ impl Slot {
             let same = matches!(state, State::Ready { id, .. } if *id == old);
             if same {
                 *state = State::Ready { id, shared };
-                self.timeouts.store(0, Ordering::Relaxed);
+                self.heard();
             }
             same
         });
@@ -143,14 +150,38 @@ impl Slot {
     #[inline]
     pub(super) fn answered(&self) {
         // A store for each answer would pass the cache line between cores for nothing.
-        if self.timeouts.load(Ordering::Relaxed) != 0 {
-            self.timeouts.store(0, Ordering::Relaxed);
+        if self.timeouts.load(Ordering::Relaxed) != 0 || self.silent_since.load(Ordering::Relaxed) != 0 {
+            self.heard();
         }
+    }
+
+    fn heard(&self) {
+        self.timeouts.store(0, Ordering::Relaxed);
+        self.silent_since.store(0, Ordering::Relaxed);
     }
 
     /// Returns how many timeouts there were in a row.
     pub(super) fn timed_out(&self) -> u32 {
         self.timeouts.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// The caller of a request did not wait for its answer.
+    pub(super) fn given_up(&self) {
+        let now = self.age();
+        let _ = self.silent_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How long ago a request was first given up, if none was answered since.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        match self.silent_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(Duration::from_nanos(self.age().saturating_sub(since))),
+        }
+    }
+
+    /// Nanoseconds since this was made, and never 0.
+    fn age(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Whoever is told `true` replaces the connection.

@@ -44,7 +44,7 @@ pub type SealedTyped<S, C> =
 /// | [`timeout`](Self::timeout) | 250 ms per attempt |
 /// | [`redact_keys`](Self::redact_keys) | off |
 /// | [`retry`](Self::retry) | that layer's own defaults |
-/// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, but it opens after 20 failures in a row, for 500 ms that double to at most 2 s |
+/// | [`circuit_breaker`](Self::circuit_breaker) | its own defaults, but it opens after 20 failures in a row, for 500 ms at first and then for 1 s |
 /// | `batch` (over a store of bytes) | that layer's own defaults |
 ///
 /// ```
@@ -73,13 +73,13 @@ impl Default for Recommended {
             timeout: Duration::from_millis(250),
             redact_keys: false,
             retry: RetryLayer::default(),
-            // In a time window a total outage needs half a window to show; a run of failures shows it at once. A store that
-            // is down refuses a probe at once and connects again by itself, up to 2 s apart: asking it as often costs it
-            // nothing, and one that is back is served within 5 s.
+            // In a time window a total outage needs half a window to show; a run of failures shows it at once. While it is
+            // open, requests fail although the server may be back, or a replica promoted, and two rounds of probes can be
+            // needed to find that out: a few requests per second are a small price for being well again within 5 s.
             circuit_breaker: CircuitBreakerLayer::default()
                 .consecutive_failures(20)
                 .open_duration(Duration::from_millis(500))
-                .max_open_duration(Duration::from_secs(2)),
+                .max_open_duration(Duration::from_secs(1)),
             #[cfg(feature = "serialize")]
             batch: BatchLayer::default(),
         }

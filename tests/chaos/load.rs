@@ -111,7 +111,7 @@ impl Load {
     }
 
     /// Waits until the usual throughput is back, and holds it to have taken no longer than [`RECOVERY`] since then.
-    pub(crate) async fn recovers(&self, since: Instant) -> Duration {
+    pub(crate) async fn recovers(&self, since: Instant) {
         let mut back = None;
         eventually(PATIENCE, async || {
             back = self.seen().back_after(since, self.usual, 0.9);
@@ -120,7 +120,7 @@ impl Load {
         .await;
         let back = back.expect("it was waited for");
         assert!(back <= RECOVERY, "throughput was back only after {back:?}: {:?}", self.seen().errors());
-        back
+        println!("the load is served again after {back:?}");
     }
 
     /// From now on the server may forget what it acknowledged last.

@@ -134,8 +134,11 @@ async fn connections_fall_silent() {
     let proxy = FaultProxy::start(server.addr()).await;
     let store = RedisStore::connect(proxy.url()).unwrap();
     let load = Load::start(sealed(&Recommended::new(), store)).await;
+    let connections = proxy.connections();
     proxy.set(Fault::Blackhole);
     load.fails_with(ErrorKind::CircuitOpen, 500).await;
+    // Attempts to replace them fall silent as well.
+    eventually(PATIENCE, async || proxy.connections() > connections).await;
     proxy.set(Fault::Pass);
     load.recovers(Instant::now()).await;
     load.finish(&[ErrorKind::Timeout, ErrorKind::CircuitOpen]).await;

@@ -13,8 +13,9 @@
 //!
 //! A lost connection fails the requests that were on it, and comes back by itself: at once, then after pauses of up to 2 s
 //! with full jitter. While the last attempt failed, requests fail at once, with the reason and without effect. A connection
-//! that leaves requests without any answer, or that leads to a read-only replica, is replaced in the background while
-//! it goes on serving. [`RedisStore::state`] tells where things stand.
+//! that leaves requests without any answer (two ran into the response timeout, or callers gave up on theirs for half a
+//! second), or that leads to a read-only replica, is replaced in the background while it goes on serving.
+//! [`RedisStore::state`] tells where things stand.
 //!
 //! # Topologies
 //!

@@ -243,14 +243,28 @@ impl Connections {
             return;
         }
         let replacement = Replacement::new(Arc::downgrade(self), slot);
-        let (attempt, old) = (self.attempt(), lease.id);
+        let (mut attempt, old) = (self.attempt(), lease.id);
         tokio::spawn(async move {
-            if let Ok(shared) = attempt.await
-                && let Some(connections) = replacement.upgrade()
-            {
-                let version = shared.version;
-                connections.slots[slot].replace(old, shared, connections.new_id());
-                connections.catch_up(slot, version);
+            let mut backoff = FIRST_BACKOFF;
+            loop {
+                let made = attempt.await;
+                let Some(connections) = replacement.upgrade() else { return };
+                match made {
+                    Ok(shared) => {
+                        let version = shared.version;
+                        connections.slots[slot].replace(old, shared, connections.new_id());
+                        connections.catch_up(slot, version);
+                        break;
+                    }
+                    // As needed as before, and whoever would ask for it may be held back by a breaker.
+                    Err(_) if connections.slots[slot].is_unheard(old) => {}
+                    Err(_) => break,
+                }
+                drop(connections);
+                tokio::time::sleep(backoff.mul_f64(fastrand::f64())).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+                let Some(connections) = replacement.upgrade() else { return };
+                attempt = connections.attempt();
             }
             tokio::time::sleep(REPLACE_PAUSE).await;
             drop(replacement);

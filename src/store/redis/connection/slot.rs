@@ -179,6 +179,12 @@ impl Slot {
         }
     }
 
+    /// Whether it is still that connection, and has left requests without an answer since the last one.
+    pub(super) fn is_unheard(&self, id: u64) -> bool {
+        matches!(&*self.state.borrow(), State::Ready { id: now, .. } if *now == id)
+            && (self.timeouts.load(Ordering::Relaxed) != 0 || self.silent_since.load(Ordering::Relaxed) != 0)
+    }
+
     /// Nanoseconds since this was made, and never 0.
     fn age(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)

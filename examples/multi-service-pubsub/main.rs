@@ -1,6 +1,6 @@
 //! Two services that share a cache, each with copies of its own, and the messages that keep those copies true.
 //!
-//! `CACHEX_REDIS_ADDR=localhost:6379 cargo run --example multi-service-pubsub` gives each service its own connection to Redis,
+//! `CACHEX_REDIS_ADDR=localhost:6379 cargo run --example multi-service-pubsub` (`host:port` or a `redis://` URL) gives each service its own connection to Redis,
 //! as if they were two processes on two machines. Without it both use one store in memory.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let source: Source = Arc::new(Mutex::new(HashMap::from([("chair", 4_900), ("table", 19_900)])));
     let stores: [Cache<u64>; 2] = match std::env::var("CACHEX_REDIS_ADDR") {
         Ok(address) => {
-            let url = format!("redis://{address}");
+            let url = if address.contains("://") { address } else { format!("redis://{address}") };
             [Cache::redis(&url)?, Cache::redis(&url)?]
         }
         Err(_) => {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use cachex_core::{CacheError, ErrorKind, Ttl};
 
 use super::address::{Address, DEFAULT_PORT, Endpoint, Secret, Target};
-use super::cluster::{Cluster, Seeds};
+use super::cluster::{Cluster, Seeds, ShardChannel};
 use super::connection::{Connections, Route, Settings, Source, Transport};
 use super::credentials::{Credentials, Keychain};
-use super::pubsub::{Hub, Publishing};
+use super::pubsub::{Hub, Publishing, Server};
 use super::sentinel::Sentinels;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
@@ -320,7 +320,6 @@ impl RedisStoreBuilder {
             "1 to 512 bytes without control characters",
             (1..=MAX_CHANNEL).contains(&channel.len()) && !channel.contains(char::is_control),
         )?;
-        let publishing = Arc::new(Publishing::new(channel));
         let default_ttl = match self.default_ttl {
             Some(ttl) => Ttl::After(ttl).validated()?.resolve(None),
             None => None,
@@ -338,15 +337,20 @@ impl RedisStoreBuilder {
             connections: self.connections,
             pool_size: self.pool_size,
         };
-        let (topology, hub) = match seeds {
-            Some(seeds) => (Topology::Cluster(Cluster::new(seeds, settings)?), None),
+        let publishing = Arc::new(Publishing::new(&self.invalidation_channel, seeds.is_some()));
+        let (connect, response) = (settings.connect_timeout, settings.response_timeout);
+        let (topology, server) = match seeds {
+            Some(seeds) => {
+                let cluster = Cluster::new(seeds, settings)?;
+                let channel = ShardChannel::new(&cluster, publishing.channel());
+                (Topology::Cluster(cluster), Server::Shard(channel))
+            }
             None => {
                 let source = Source::new(&settings)?;
-                let (connect, response) = (settings.connect_timeout, settings.response_timeout);
-                let hub = Hub::new(source.clone(), Arc::clone(&publishing), connect, response);
-                (Topology::Standalone(Connections::new(source, settings)), Some(hub))
+                (Topology::Standalone(Connections::new(source.clone(), settings)), Server::One(source))
             }
         };
+        let hub = Hub::new(server, Arc::clone(&publishing), connect, response);
         Ok(RedisStore::new(topology, publishing, hub, default_ttl))
     }
 

@@ -135,8 +135,7 @@ pub struct RedisStore(Arc<Inner>);
 struct Inner {
     topology: Topology,
     publishing: Arc<Publishing>,
-    /// None over a cluster, which does not serve subscriptions yet.
-    hub: Option<Hub>,
+    hub: Hub,
     default_ttl: Option<Duration>,
 }
 
@@ -181,12 +180,7 @@ impl RedisStore {
         RedisStoreBuilder::default()
     }
 
-    fn new(
-        topology: Topology,
-        publishing: Arc<Publishing>,
-        hub: Option<Hub>,
-        default_ttl: Option<Duration>,
-    ) -> Self {
+    fn new(topology: Topology, publishing: Arc<Publishing>, hub: Hub, default_ttl: Option<Duration>) -> Self {
         Self(Arc::new(Inner { topology, publishing, hub, default_ttl }))
     }
 
@@ -220,7 +214,7 @@ impl RedisStore {
     /// What became of its subscriptions to invalidation messages.
     #[must_use]
     pub fn subscription_stats(&self) -> SubscriptionStats {
-        self.0.hub.as_ref().map(Hub::stats).unwrap_or_default()
+        self.0.hub.stats()
     }
 
     /// Changes the user name and the password while the store runs.

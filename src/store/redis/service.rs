@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, Op, StoredBytes};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, Key, Keys, Op, StoredBytes};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tower_service::Service;
 
 use super::cluster::{self, Cluster};
-use super::command::{Plan, STORE, plan};
+use super::command::{Plan, plan};
 use super::connection::{Connections, Lease};
 use super::reply::{self, Expected};
 use super::script::Invocation;
@@ -97,13 +97,11 @@ impl RedisStore {
         let (wire, expected) = match plan(request, self.default_ttl()) {
             Ok(Plan::Command(command, expected)) => (Wire::Command(command), expected),
             Ok(Plan::Transaction(pipeline, expected)) => (Wire::Transaction(pipeline), expected),
-            Ok(Plan::Publish(keys)) => (Wire::Batch(self.0.publishing.commands(&keys)), Expected::Reached),
+            Ok(Plan::Publish(keys)) => (Wire::Messages(self.0.publishing.commands(&keys)), Expected::Reached),
             Ok(Plan::Subscribe) => return self.subscribe(),
             Ok(Plan::Script(script, expected)) => (Wire::Script(script), expected),
             Ok(Plan::Close) => {
-                if let Some(hub) = &self.0.hub {
-                    hub.close();
-                }
+                self.0.hub.close();
                 connections.close();
                 return answered(Ok(CacheResponse::Done));
             }
@@ -131,9 +129,17 @@ impl RedisStore {
         request: CacheRequest<P>,
     ) -> ResponseFuture<P> {
         let op = request.op();
-        if matches!(request, CacheRequest::Close) {
-            cluster.close();
-            return ResponseFuture::answered(Ok(CacheResponse::Done));
+        match request {
+            CacheRequest::Publish(publish) if !publish.keys.is_empty() => {
+                return self.publish_to_shard(cluster, publish.keys);
+            }
+            CacheRequest::Subscribe => return self.subscribe(),
+            CacheRequest::Close => {
+                self.0.hub.close();
+                cluster.close();
+                return ResponseFuture::answered(Ok(CacheResponse::Done));
+            }
+            _ => {}
         }
         let (cluster, default_ttl) = (Arc::clone(cluster), self.default_ttl());
         ResponseFuture::asked(async move {
@@ -143,11 +149,19 @@ impl RedisStore {
 }
 
 impl RedisStore {
+    fn publish_to_shard<P: StoredBytes>(&self, cluster: &Arc<Cluster>, keys: Keys) -> ResponseFuture<P> {
+        let (cluster, publishing) = (Arc::clone(cluster), Arc::clone(&self.0.publishing));
+        ResponseFuture::asked(async move {
+            // Over one of the connections: as with one server, by the first key.
+            let hash = keys.as_slice().first().map_or(0, Key::hash_code);
+            let messages = publishing.commands(&keys);
+            let published = cluster::publish(&cluster, publishing.channel(), hash, messages).await;
+            published.map_err(|error| error.with_op(Op::Publish))
+        })
+    }
+
     fn subscribe<P>(&self) -> ResponseFuture<P> {
-        let Some(hub) = &self.0.hub else {
-            return ResponseFuture::answered(Err(CacheError::unsupported(Op::Subscribe, STORE)));
-        };
-        let subscribing = hub.subscribe();
+        let subscribing = self.0.hub.subscribe();
         ResponseFuture::asked(async move {
             let subscribed = subscribing.await.map_err(|error| error.with_op(Op::Subscribe))?;
             Ok(CacheResponse::Subscribed(subscribed))
@@ -162,6 +176,8 @@ pub(super) enum Wire {
     Transaction(Pipeline),
     /// Commands that have nothing to do with each other; the reply is an array of theirs.
     Batch(Pipeline),
+    /// The same, but the reply is the first refusal if there is one.
+    Messages(Pipeline),
     Script(Invocation),
 }
 
@@ -175,6 +191,11 @@ impl Wire {
             }
             Self::Batch(pipeline) => {
                 lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await.map(Value::Array)
+            }
+            Self::Messages(pipeline) => {
+                let replies = lease.connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+                let refusal = replies.iter().find(|reply| matches!(reply, Value::ServerError(_))).cloned();
+                Ok(refusal.unwrap_or(Value::Array(replies)))
             }
             Self::Script(script) => {
                 let reply = lease.connection.send_packed_command(&script.by_hash()).await?;
@@ -195,7 +216,7 @@ impl Wire {
             Self::Command(command) => _ = asking.add_command(command.clone()),
             // With its source: were it not known, the ASKING would be spent.
             Self::Script(script) => _ = asking.add_command(script.by_source()),
-            Self::Transaction(commands) | Self::Batch(commands) => {
+            Self::Transaction(commands) | Self::Batch(commands) | Self::Messages(commands) => {
                 commands.cmd_iter().for_each(|command| _ = asking.add_command(command.clone()));
             }
         }

@@ -80,6 +80,16 @@ impl Cluster {
         }
     }
 
+    /// Has the map read again, and waits until that is done or was found to fail.
+    ///
+    /// Cancel safe: reading goes on without the caller.
+    pub(super) async fn refreshed(self: &Arc<Self>) {
+        let mut changes = self.phase.subscribe();
+        self.refresh();
+        // The sender lives in the cluster.
+        let _ = changes.wait_for(|phase| !matches!(phase, Phase::Reading)).await;
+    }
+
     /// One attempt: asks node after node until one knows the owner of every slot; failing that, takes the best answer.
     async fn read(self: &Arc<Self>) -> Result<(), CacheError> {
         let mut candidates = self.candidates().into_iter();

@@ -4,6 +4,7 @@
 //! follows, since whoever answers so has done nothing. The map is read anew in the background when it was found wrong, or when
 //! a node is out of reach; see [`discovery`].
 
+mod channel;
 mod discovery;
 mod layout;
 mod map;
@@ -20,8 +21,10 @@ use cachex_core::{CacheError, ErrorKind, Key};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
+pub(super) use self::channel::{ShardChannel, publish};
 use self::discovery::Phase;
-use self::map::{Node, SlotMap};
+pub(super) use self::map::Node;
+use self::map::SlotMap;
 pub(super) use self::route::serve;
 pub(super) use self::seeds::Seeds;
 use super::NodeStatus;
@@ -56,7 +59,7 @@ impl Place {
     fn for_wire(self, wire: &Wire) -> Self {
         match wire {
             Wire::Script(script) => Self { slot: slot::slot_of(script.key()), ..self },
-            Wire::Command(_) | Wire::Transaction(_) | Wire::Batch(_) => self,
+            Wire::Command(_) | Wire::Transaction(_) | Wire::Batch(_) | Wire::Messages(_) => self,
         }
     }
 }

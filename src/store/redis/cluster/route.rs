@@ -80,7 +80,7 @@ pub(super) fn planned<P: StoredBytes>(
 
 /// Sends a command or a transaction to the node that serves its keys. Sets no timer as long as all is as it should be: the
 /// driver's own then suffices.
-async fn one(cluster: &Arc<Cluster>, place: Place, wire: &Wire) -> Result<Value, CacheError> {
+pub(super) async fn one(cluster: &Arc<Cluster>, place: Place, wire: &Wire) -> Result<Value, CacheError> {
     let start = Instant::now();
     let mut redirect = None;
     if let Some(node) = cluster.owner(place.slot) {

@@ -107,7 +107,7 @@ impl Batch {
         match wire {
             Wire::Command(command) => _ = self.pipeline.add_command(command),
             Wire::Script(script) => _ = self.pipeline.add_command(script.by_source()),
-            Wire::Transaction(commands) | Wire::Batch(commands) => {
+            Wire::Transaction(commands) | Wire::Batch(commands) | Wire::Messages(commands) => {
                 commands.cmd_iter().for_each(|command| _ = self.pipeline.add_command(command.clone()));
             }
         }

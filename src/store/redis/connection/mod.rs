@@ -18,7 +18,7 @@ use std::time::Duration;
 use cachex_core::CacheError;
 use futures_util::future::join_all;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -360,6 +360,14 @@ impl Connections {
             Route::Server(endpoint) => endpoint.to_string(),
             Route::Sentinel(sentinels) => sentinels.master.clone(),
         }
+    }
+
+    /// A connection of its own, as [`Source::dedicated`].
+    pub(super) async fn dedicated(
+        &self,
+        pushes: impl AsyncPushSender,
+    ) -> Result<MultiplexedConnection, CacheError> {
+        Ok(self.source.dedicated(pushes).await?.0)
     }
 
     pub(super) fn pool_status(&self) -> PoolStatus {

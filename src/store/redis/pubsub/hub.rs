@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::mailbox::{Mailbox, News};
+use super::server::Server;
 use super::{Publishing, link, message};
-use crate::store::redis::connection::Source;
 use crate::store::redis::error;
 
 /// What became of a store's subscriptions.
@@ -39,7 +39,7 @@ pub struct SubscriptionStats {
 pub(in super::super) struct Hub(Arc<Shared>);
 
 pub(super) struct Shared {
-    pub(super) source: Source,
+    pub(super) server: Server,
     pub(super) publishing: Arc<Publishing>,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
@@ -78,14 +78,14 @@ enum Phase {
 
 impl Hub {
     pub(in super::super) fn new(
-        source: Source,
+        server: Server,
         publishing: Arc<Publishing>,
         connect_timeout: Duration,
         response_timeout: Duration,
     ) -> Self {
         let state = State { mailboxes: Vec::new(), phase: Phase::Idle, link: 0, connection: 0, task: None };
         Self(Arc::new(Shared {
-            source,
+            server,
             publishing,
             connect_timeout,
             response_timeout,

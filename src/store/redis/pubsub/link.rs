@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::hub::{Guard, Shared};
+use super::server::Place;
 use crate::store::redis::connection::{FIRST_BACKOFF, MAX_BACKOFF};
 use crate::store::redis::error;
 
@@ -17,49 +18,78 @@ use crate::store::redis::error;
 /// and the response timeout at the latest.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(3);
 
+/// How often one attempt is sent on to another node. In a cluster that agrees with itself, once.
+const MAX_REDIRECTS: u32 = 5;
+/// From the second time on there is a pause before: nodes that send it to and fro are about to agree.
+const REDIRECT_PAUSE: Duration = Duration::from_millis(10);
+
 /// Subscribes, and again whenever the subscription is lost, until the task is aborted.
 pub(super) async fn run(guard: Guard) {
     let shared = guard.shared();
     let mut backoff = FIRST_BACKOFF;
+    let mut redirects = 0;
     while let Some(connection) = guard.attempt() {
         let gone = Arc::new(Notify::new());
+        let mut pause = true;
         match connect(shared, connection, &gone).await {
-            Ok((driver, moves)) => {
+            Ok((driver, place)) => {
                 let since = Instant::now();
-                // What is published at the primary is not heard at the one it replaced.
-                stay(driver, &gone, || shared.source.moves() == moves).await;
+                stay(driver, &gone, || shared.server.is_at(&place)).await;
                 shared.lose(connection);
                 // What held for a while may be had again at once. What did not is asked for less and less often.
                 if since.elapsed() >= MAX_BACKOFF {
                     backoff = FIRST_BACKOFF;
-                    continue;
+                    pause = false;
                 }
             }
+            // Nothing is lost and nothing has failed yet: the same attempt goes on elsewhere.
+            Err(Refused::Elsewhere(_)) if redirects < MAX_REDIRECTS => {
+                redirects += 1;
+                if redirects > 1 {
+                    tokio::time::sleep(REDIRECT_PAUSE).await;
+                }
+                continue;
+            }
             // Nothing is left of an attempt that failed.
-            Err(error) => shared.fail(connection, error.with_effect(Effect::None)),
+            Err(Refused::Elsewhere(error) | Refused::Failed(error)) => {
+                shared.fail(connection, error.with_effect(Effect::None));
+            }
         }
-        tokio::time::sleep(backoff.mul_f64(fastrand::f64())).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
+        redirects = 0;
+        if pause {
+            tokio::time::sleep(backoff.mul_f64(fastrand::f64())).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+        // It ends by itself sooner. This is so that nothing keeps the link from trying.
+        let _ = tokio::time::timeout(shared.connect_timeout, shared.server.look_again()).await;
     }
 }
 
-/// A connection on which the server has confirmed the subscription, and how often the primary had moved by then.
+/// Why an attempt came to nothing.
+enum Refused {
+    /// Another server is the right one, which is known now.
+    Elsewhere(CacheError),
+    Failed(CacheError),
+}
+
+/// A connection on which the server has confirmed the subscription, and where it leads.
 async fn connect(
     shared: &Arc<Shared>,
     connection: u64,
     gone: &Arc<Notify>,
-) -> Result<(MultiplexedConnection, u64), CacheError> {
+) -> Result<(MultiplexedConnection, Place), Refused> {
     let pushes = pushes(Arc::downgrade(shared), connection, Arc::clone(gone));
-    let opening = tokio::time::timeout(shared.connect_timeout, shared.source.dedicated(pushes));
-    let (mut driver, moves) = match opening.await {
-        Ok(opened) => opened?,
-        Err(_) => return Err(error::connect_timeout()),
-    };
-    match driver.send_packed_command(&shared.publishing.subscribe()).await {
-        Ok(Value::Push { kind: PushKind::Subscribe, .. }) => Ok((driver, moves)),
-        Ok(Value::ServerError(refusal)) => Err(error::from_server(&refusal)),
-        Ok(_) => Err(error::unexpected_reply()),
-        Err(failure) => Err(error::from_driver(failure)),
+    let opening = tokio::time::timeout(shared.connect_timeout, shared.server.open(pushes)).await;
+    let opened = opening.unwrap_or_else(|_| Err(error::connect_timeout()));
+    let (mut driver, place) = opened.map_err(Refused::Failed)?;
+    let reply = driver.send_packed_command(&shared.publishing.subscribe()).await;
+    let reply = reply.map_err(error::from_driver);
+    let elsewhere = shared.server.redirects(&place, &reply);
+    match reply.map_err(Refused::Failed)? {
+        Value::Push { kind: PushKind::Subscribe | PushKind::SSubscribe, .. } => Ok((driver, place)),
+        Value::ServerError(refusal) if elsewhere => Err(Refused::Elsewhere(error::from_server(&refusal))),
+        Value::ServerError(refusal) => Err(Refused::Failed(error::from_server(&refusal))),
+        _ => Err(Refused::Failed(error::unexpected_reply())),
     }
 }
 
@@ -90,13 +120,14 @@ fn pushes(
     move |push| {
         let shared = shared.upgrade().ok_or(())?;
         match push.kind {
-            PushKind::Subscribe => shared.confirm(connection),
-            PushKind::Message => {
+            PushKind::Subscribe | PushKind::SSubscribe => shared.confirm(connection),
+            PushKind::Message | PushKind::SMessage => {
                 if let Some(Value::BulkString(message)) = push.data.last() {
                     shared.receive(connection, message);
                 }
             }
-            PushKind::Disconnection | PushKind::Unsubscribe => {
+            // Of a shard channel, a server says so when its slot is served elsewhere from now on.
+            PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe => {
                 shared.lose(connection);
                 gone.notify_one();
             }

@@ -1,4 +1,5 @@
-//! Invalidation messages between processes, over Redis' publish and subscribe.
+//! Invalidation messages between processes, over Redis' publish and subscribe; in a cluster, over those of the node that serves the channel's
+//! slot.
 //!
 //! A [`Hub`] is what the subscribers of one store share. The first of them opens a connection that serves no requests, the
 //! last one to leave closes it. One task, the link, keeps it: it subscribes, asks every few seconds whether the server is still
@@ -9,6 +10,7 @@ mod hub;
 mod link;
 mod mailbox;
 mod message;
+mod server;
 
 use cachex_core::Keys;
 use redis::{Cmd, Pipeline};
@@ -16,31 +18,39 @@ use redis::{Cmd, Pipeline};
 pub(super) use self::hub::Hub;
 pub use self::hub::SubscriptionStats;
 use self::message::PublisherId;
+pub(super) use self::server::Server;
 
 /// How a store publishes.
 #[derive(Debug)]
 pub(super) struct Publishing {
     channel: Box<str>,
+    /// By shard channels, which a cluster has.
+    sharded: bool,
     publisher: PublisherId,
 }
 
 impl Publishing {
-    pub(super) fn new(channel: &str) -> Self {
-        Self { channel: channel.into(), publisher: PublisherId::random() }
+    pub(super) fn new(channel: &str, sharded: bool) -> Self {
+        Self { channel: channel.into(), sharded, publisher: PublisherId::random() }
+    }
+
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
     }
 
     /// The commands that tell of `keys`, each answered with the number of subscribers.
     pub(super) fn commands(&self, keys: &Keys) -> Pipeline {
         let messages = message::encode(self.publisher, keys.as_slice());
+        let name = if self.sharded { "SPUBLISH" } else { "PUBLISH" };
         let mut pipeline = Pipeline::with_capacity(messages.len());
         for message in messages {
-            pipeline.cmd("PUBLISH").arg(&*self.channel).arg(message);
+            pipeline.cmd(name).arg(&*self.channel).arg(message);
         }
         pipeline
     }
 
     fn subscribe(&self) -> Cmd {
-        let mut command = redis::cmd("SUBSCRIBE");
+        let mut command = redis::cmd(if self.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" });
         command.arg(&*self.channel);
         command
     }

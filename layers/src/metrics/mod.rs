@@ -19,7 +19,7 @@
 //!   none: nobody knows how long it would have taken.
 //! - A read that is answered without waiting, as by a store in memory, is over before two readings of the clock are. So after
 //!   the first 16 of such reads of an operation one in 16 is timed, and recorded for those before it as well: the histogram's
-//!   count lags by 15 at most. Writes, and reads that wait, are timed each; the latter from the moment that
+//!   count lags by 15 at most, and by one more for each call that ends at the same moment on another thread. Writes, and reads that wait, are timed each; the latter from the moment that
 //!   [`clock::now`](cachex_core::clock::now) tells in the poll that first finds them waiting.
 //! - Bytes are counted by the serialize layer beneath, before compression and encryption: in for values on their way to
 //!   the store, out for values read from it. A stack that does not serialize has none.

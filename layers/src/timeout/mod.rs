@@ -25,7 +25,8 @@
 //! A call that is answered when it is first polled costs next to nothing: no clock reading, no allocation, no atomic
 //! operation. One that has to wait makes a timer, which is one allocation.
 //!
-//! The limit counts from the first poll of the call's future, when its work begins; a future that nobody polls does not age.
+//! The limit counts from the poll that first finds the call waiting, by the clock reading that poll shares: a future that nobody polls
+//! does not age, and what the first poll does without waiting may not count.
 //!
 //! # Example
 //!

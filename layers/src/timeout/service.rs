@@ -8,7 +8,7 @@ use super::layer::Limits;
 
 /// The middleware of a [`TimeoutLayer`](super::TimeoutLayer).
 ///
-/// Waiting in `poll_ready` is not limited: the limit begins with the first poll of the call's future.
+/// Waiting in `poll_ready` is not limited: the limit begins with the poll that first finds the call waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeout<S> {
     inner: S,

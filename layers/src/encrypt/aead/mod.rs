@@ -1,16 +1,14 @@
 //! Authenticated encryption: two ciphers, one of them by one of two implementations that make the same bytes.
 
-#[cfg(any(test, not(feature = "encrypt-ring")))]
-mod portable;
+mod package;
 #[cfg(feature = "encrypt-ring")]
 mod ring;
-mod xaes;
 
 #[cfg(not(feature = "encrypt-ring"))]
-use portable::XChaCha;
+use package::XChaCha;
+use package::Xaes;
 #[cfg(feature = "encrypt-ring")]
 use ring::XChaCha;
-use xaes::Xaes;
 
 use super::key::EncryptionKey;
 use super::nonce::Nonce;

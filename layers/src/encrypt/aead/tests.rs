@@ -69,7 +69,7 @@ proptest! {
     fn xchacha_is_that_of_the_package(
         key: [u8; 32], nonce: [u8; 24], associated in bytes(0..300), payload in bytes(0..5000), flip: usize,
     ) {
-        agrees::<portable::XChaCha, XChaCha20Poly1305>(&key, &nonce, &associated, &payload, flip);
+        agrees::<package::XChaCha, XChaCha20Poly1305>(&key, &nonce, &associated, &payload, flip);
         #[cfg(feature = "encrypt-ring")]
         agrees::<ring::XChaCha, XChaCha20Poly1305>(&key, &nonce, &associated, &payload, flip);
     }
@@ -89,7 +89,7 @@ fn xchacha_is_that_of_the_package_at_every_short_length() {
     for len in 0..=payload.len() {
         let (associated, payload) = payload.split_at(payload.len() - len);
         let nonce = [len as u8; 24];
-        agrees::<portable::XChaCha, XChaCha20Poly1305>(&[7; 32], &nonce, associated, payload, len);
+        agrees::<package::XChaCha, XChaCha20Poly1305>(&[7; 32], &nonce, associated, payload, len);
         #[cfg(feature = "encrypt-ring")]
         agrees::<ring::XChaCha, XChaCha20Poly1305>(&[7; 32], &nonce, associated, payload, len);
     }
@@ -112,7 +112,7 @@ fn xchacha_is_that_of_the_draft() {
         assert_eq!(seal::<A>(&key, &nonce, &associated, payload), sealed);
         assert_eq!(open::<A>(&key, &nonce, &associated, &sealed).as_deref(), Ok(&payload[..]));
     }
-    check::<portable::XChaCha>();
+    check::<package::XChaCha>();
     #[cfg(feature = "encrypt-ring")]
     check::<ring::XChaCha>();
 }

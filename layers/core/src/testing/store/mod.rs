@@ -11,7 +11,7 @@
 //! use cachex_core::testing::store::{Capabilities, StoreHarness};
 //! # use cachex_core::{BoxCacheService, Key};
 //! # type MyStore = BoxCacheService<u32>;
-//! # fn open_my_store(_: Option<Duration>) -> MyStore { unimplemented!() }
+//! # fn open_my_store(_: Option<Duration>) -> MyStore { MyStore::new(cachex_core::testing::Leaf::new()) }
 //!
 //! struct Harness;
 //!

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test, against real Redis servers. Installs redis-server first when it is missing.
 #
-#   scripts/test.sh                     everything
+#   scripts/test.sh                     everything, the explored schedules (tests/schedules) included
 #   scripts/test.sh --test redis lock   further arguments go to `cargo test`
 #
 # The tests start servers of their own on free ports. They use no server that happens to run here, and nothing
@@ -56,3 +56,8 @@ fi
 
 say "Testing with $("$server" --version | cut -d ' ' -f 1-3)"
 cargo test --workspace --all-features "$@"
+
+if [ $# -eq 0 ]; then
+    say "Exploring schedules"
+    cargo test --quiet --manifest-path tests/schedules/Cargo.toml
+fi

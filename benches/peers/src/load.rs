@@ -10,9 +10,9 @@ use fastrand::Rng;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::contenders::{Client, Data, Failure, Material};
+use crate::contenders::{Client, Failure, Material};
 use crate::stats::Round;
-use crate::workload::{MGET_KEYS, Op, Size, Workload};
+use crate::workload::{KeyName, MGET_KEYS, Op, Size, Workload};
 
 /// With few callers every operation is timed, with more one in so many.
 const FEW_CALLERS: usize = 16;
@@ -121,14 +121,15 @@ impl<C: Client> Caller<C> {
         let mut calls = Calls::default();
         let Workload { op, size } = self.load.workload;
         let material = Arc::clone(&self.material);
-        let data = material.of(size);
+        let values = material.values(size);
         loop {
             let start = (until_sample == 0).then(Instant::now);
             until_sample = if start.is_some() { every - 1 } else { until_sample - 1 };
             match op {
-                Op::Get => self.get(data, size).await?,
-                Op::Set => self.set(data, size).await?,
-                Op::Mget => self.mget(data, size).await?,
+                Op::Get => self.get(size).await?,
+                Op::Set => self.set(values, size).await?,
+                // Sixteen names and what is asked with them: not to be carried by callers who only GET.
+                Op::Mget => Box::pin(self.mget(size)).await?,
             }
             match phase.load(Ordering::Relaxed) {
                 RAMP => {}
@@ -141,20 +142,21 @@ impl<C: Client> Caller<C> {
         }
     }
 
-    async fn get(&mut self, data: &Data<C>, size: Size) -> Result<(), Failure> {
+    async fn get(&mut self, size: Size) -> Result<(), Failure> {
         let index = self.rng.usize(size.indices());
-        let found = self.client.get(&data.keys[index]).await?;
+        let found = self.client.get(size.key(C::SPACE, index).as_str()).await?;
         check(size, index, found.as_ref())
     }
 
-    async fn set(&mut self, data: &Data<C>, size: Size) -> Result<(), Failure> {
+    async fn set(&mut self, values: &[C::Value], size: Size) -> Result<(), Failure> {
         let index = self.rng.usize(size.indices());
-        self.client.set(&data.keys[index], &data.values[index]).await
+        self.client.set(size.key(C::SPACE, index).as_str(), &values[index]).await
     }
 
-    async fn mget(&mut self, data: &Data<C>, size: Size) -> Result<(), Failure> {
+    async fn mget(&mut self, size: Size) -> Result<(), Failure> {
         let indices: [usize; MGET_KEYS] = array::from_fn(|_| self.rng.usize(size.indices()));
-        let found = self.client.mget(indices.map(|index| &data.keys[index])).await?;
+        let keys = indices.map(|index| size.key(C::SPACE, index));
+        let found = self.client.mget(keys.each_ref().map(KeyName::as_str)).await?;
         if found.len() != MGET_KEYS {
             return Err(format!("{} replies to an MGET of {MGET_KEYS} keys", found.len()).into());
         }
@@ -188,31 +190,26 @@ mod tests {
     }
 
     impl Client for Fake {
-        type Key = (Size, usize);
         type Value = ();
         type Reply = bytes::Bytes;
-
-        fn key(name: String) -> Result<Self::Key, Failure> {
-            let mut parts = name.rsplit(':');
-            let index = parts.next().ok_or("no index")?.parse()?;
-            let is_small = parts.next() == Some("128");
-            Ok((if is_small { Size::Small } else { Size::Large }, index))
-        }
 
         fn value(_: bytes::Bytes) -> Result<(), Failure> {
             Ok(())
         }
 
-        async fn get(&mut self, (size, index): &Self::Key) -> Result<Option<Self::Reply>, Failure> {
+        async fn get(&mut self, key: &str) -> Result<Option<Self::Reply>, Failure> {
+            let mut parts = key.rsplit(':');
+            let index: usize = parts.next().ok_or("no index")?.parse()?;
+            let size = if parts.next() == Some("128") { Size::Small } else { Size::Large };
             tokio::task::yield_now().await;
             Ok(Some(size.value((index + self.off_by) % size.keys())))
         }
 
-        async fn set(&mut self, _: &Self::Key, (): &()) -> Result<(), Failure> {
+        async fn set(&mut self, _: &str, (): &()) -> Result<(), Failure> {
             Err("read only".into())
         }
 
-        async fn mget(&mut self, keys: [&Self::Key; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
+        async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
             let mut replies = Vec::new();
             for key in keys.into_iter().take(self.replies) {
                 replies.push(self.get(key).await?);

@@ -107,7 +107,7 @@ async fn fill(url: &str) -> Result<(), Failure> {
         for some in indices.chunks(FILL) {
             let mut command = redis::cmd("MSET");
             for &index in some {
-                command.arg(size.key(PLAIN, index)).arg(size.value(index).as_ref());
+                command.arg(size.key(PLAIN, index).as_str()).arg(size.value(index).as_ref());
             }
             command.exec_async(&mut connection).await?;
         }

@@ -47,9 +47,9 @@ impl Size {
         }
     }
 
-    /// The name of a key in the space that `prefix` names.
-    pub fn key(self, prefix: &str, index: usize) -> String {
-        format!("{prefix}:{}:{index:08}", self.bytes())
+    /// The name of a key in a space.
+    pub fn key(self, space: &str, index: usize) -> KeyName {
+        KeyName::new(space, self, index)
     }
 
     /// The value of a key: text that carries the number of its key at both ends. A clone of one that all share.
@@ -80,6 +80,43 @@ impl Size {
 
     pub fn indices(self) -> Range<usize> {
         0..self.keys()
+    }
+}
+
+/// The name of a key, `{space}:{size}:{index}`. Made without an allocation: callers make one for each operation.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyName {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl KeyName {
+    const CAPACITY: usize = 24;
+    const DIGITS: usize = 8;
+
+    fn new(space: &str, size: Size, index: usize) -> Self {
+        let mut name = Self { bytes: [b'0'; Self::CAPACITY], len: 0 };
+        name.push(space);
+        name.push(match size {
+            Size::Small => ":128:",
+            Size::Large => ":4096:",
+        });
+        name.len += Self::DIGITS;
+        let mut rest = index;
+        for digit in name.bytes[..name.len].iter_mut().rev().take(Self::DIGITS) {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        name
+    }
+
+    fn push(&mut self, text: &str) {
+        self.bytes[self.len..][..text.len()].copy_from_slice(text.as_bytes());
+        self.len += text.len();
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).expect("made of text")
     }
 }
 
@@ -164,6 +201,12 @@ mod tests {
             torn[size.bytes() - 1] ^= 1;
             assert!(!size.is_value(4_711, &torn));
         }
+    }
+
+    #[test]
+    fn keys_are_named() {
+        assert_eq!(Size::Small.key("plain", 4_711).as_str(), "plain:128:00004711");
+        assert_eq!(Size::Large.key("sealed", 9_999).as_str(), "sealed:4096:00009999");
     }
 
     #[test]

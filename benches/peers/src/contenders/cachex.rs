@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cachex::core::StoredBytes;
 use cachex::layers::{BatchLayer, Bincode, EncryptLayer, EncryptionKey, KeyId, KeyRing, SerializeLayer};
 use cachex::store::redis::RedisStore;
-use cachex::{Cache, CacheService, Encoded, IntoKey, Key, Sealed, Ttl};
+use cachex::{Cache, CacheService, Encoded, IntoKey, Sealed, Ttl};
 use tower_layer::Layer;
 
 use super::{CONNECTIONS, Client, Contender, Failure, Kind, Material, Target, connections};
@@ -88,7 +88,7 @@ async fn fill<S: CacheService<String>>(cache: &Cache<String, S>) -> Result<(), F
         for some in indices.chunks(FILL) {
             let entries = some
                 .iter()
-                .map(|n| Ok((Typed::<S>::key(size.key(Typed::<S>::SPACE, *n))?, text(size.value(*n))?)))
+                .map(|n| Ok((size.key(Typed::<S>::SPACE, *n).as_str().into_key()?, text(size.value(*n))?)))
                 .collect::<Result<Vec<_>, Failure>>()?;
             cache.mset(entries, Ttl::Never).await?;
         }
@@ -105,27 +105,22 @@ fn text(bytes: Bytes) -> Result<String, Failure> {
 struct Plain<S>(Cache<Encoded, S>);
 
 impl<S: CacheService<Encoded> + Sync> Client for Plain<S> {
-    type Key = Key;
     type Value = Bytes;
     type Reply = Reply<Encoded>;
-
-    fn key(name: String) -> Result<Key, Failure> {
-        Ok(name.into_key()?)
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &Key) -> Result<Option<Self::Reply>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Self::Reply>, Failure> {
         Ok(self.0.get(key).await.map_err(boxed)?.map(Reply))
     }
 
-    async fn set(&mut self, key: &Key, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         self.0.set(key, Encoded::from_bytes(value.clone()), Ttl::Never).await.map_err(boxed)
     }
 
-    async fn mget(&mut self, keys: [&Key; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
         let found = self.0.mget(keys).await.map_err(boxed)?;
         Ok(found.into_iter().map(|value| value.map(Reply)).collect())
     }
@@ -136,29 +131,24 @@ impl<S: CacheService<Encoded> + Sync> Client for Plain<S> {
 struct Typed<S>(Cache<String, S>);
 
 impl<S: CacheService<String> + Sync> Client for Typed<S> {
-    type Key = Key;
     type Value = Arc<String>;
     type Reply = Reply<String>;
 
     const SPACE: &'static str = "sealed";
 
-    fn key(name: String) -> Result<Key, Failure> {
-        Ok(name.into_key()?)
-    }
-
     fn value(bytes: Bytes) -> Result<Arc<String>, Failure> {
         text(bytes).map(Arc::new)
     }
 
-    async fn get(&mut self, key: &Key) -> Result<Option<Self::Reply>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Self::Reply>, Failure> {
         Ok(self.0.get(key).await.map_err(boxed)?.map(Reply))
     }
 
-    async fn set(&mut self, key: &Key, value: &Arc<String>) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Arc<String>) -> Result<(), Failure> {
         self.0.set(key, Arc::clone(value), Ttl::Never).await.map_err(boxed)
     }
 
-    async fn mget(&mut self, keys: [&Key; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Self::Reply>>, Failure> {
         let found = self.0.mget(keys).await.map_err(boxed)?;
         Ok(found.into_iter().map(|value| value.map(Reply)).collect())
     }

@@ -26,27 +26,22 @@ pub(super) async fn checkout(target: &Target) -> Result<Contender, Failure> {
 }
 
 impl Client for Checkout {
-    type Key = String;
     type Value = Bytes;
     type Reply = Vec<u8>;
-
-    fn key(name: String) -> Result<String, Failure> {
-        Ok(name)
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &String) -> Result<Option<Vec<u8>>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.0.get().await?.get(key).await?)
     }
 
-    async fn set(&mut self, key: &String, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         Ok(self.0.get().await?.set(key, value.as_ref()).await?)
     }
 
-    async fn mget(&mut self, keys: [&String; MGET_KEYS]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
         Ok(self.0.get().await?.mget(&keys).await?)
     }
 }

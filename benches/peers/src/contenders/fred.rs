@@ -5,7 +5,7 @@ use bytes::Bytes;
 use fred::clients::Pool;
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::config::{Config, TcpConfig};
-use fred::types::{Builder, Key};
+use fred::types::Builder;
 
 use super::{CONNECTIONS, Client, Contender, Failure, Kind, Material, Target, connections};
 use crate::workload::MGET_KEYS;
@@ -31,27 +31,22 @@ pub(super) async fn pool(target: &Target) -> Result<Contender, Failure> {
 }
 
 impl Client for Fred {
-    type Key = Key;
     type Value = Bytes;
     type Reply = Bytes;
-
-    fn key(name: String) -> Result<Key, Failure> {
-        Ok(Bytes::from(name).into())
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &Key) -> Result<Option<Bytes>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Bytes>, Failure> {
         Ok(self.0.get(key).await?)
     }
 
-    async fn set(&mut self, key: &Key, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         Ok(self.0.set(key, value.clone(), None, None, false).await?)
     }
 
-    async fn mget(&mut self, keys: [&Key; MGET_KEYS]) -> Result<Vec<Option<Bytes>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Bytes>>, Failure> {
         Ok(self.0.mget(keys.to_vec()).await?)
     }
 }

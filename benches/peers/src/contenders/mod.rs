@@ -25,56 +25,45 @@ pub const PLAIN: &str = "plain";
 
 /// One caller's way to Redis.
 ///
-/// Keys and values are prepared beforehand in the form that suits the client best, so that what is measured is the client.
+/// Keys come as the text that a caller has just put together, as in a service that was asked for something by its number.
+/// Prepared beforehand, most of what is measured would be the bench's own misses of the processor's caches. Values are
+/// prepared, in the form that suits the client best.
 pub trait Client: Clone + Send + Sync + 'static {
-    type Key: Send + Sync + 'static;
     type Value: Send + Sync + 'static;
     type Reply: AsRef<[u8]> + Send;
 
     /// Names the key space.
     const SPACE: &'static str = PLAIN;
 
-    fn key(name: String) -> Result<Self::Key, Failure>;
     fn value(bytes: Bytes) -> Result<Self::Value, Failure>;
 
-    fn get(&mut self, key: &Self::Key) -> impl Future<Output = Result<Option<Self::Reply>, Failure>> + Send;
+    fn get(&mut self, key: &str) -> impl Future<Output = Result<Option<Self::Reply>, Failure>> + Send;
 
     fn set(
         &mut self,
-        key: &Self::Key,
+        key: &str,
         value: &Self::Value,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     fn mget(
         &mut self,
-        keys: [&Self::Key; MGET_KEYS],
+        keys: [&str; MGET_KEYS],
     ) -> impl Future<Output = Result<Vec<Option<Self::Reply>>, Failure>> + Send;
 }
 
-/// The keys and values of one size, in the form of one client.
-pub struct Data<C: Client> {
-    pub keys: Vec<C::Key>,
-    pub values: Vec<C::Value>,
-}
-
-/// The data of both sizes, shared by all settings of a contender.
+/// The values of both sizes in the form of one client, shared by all settings of a contender.
 pub struct Material<C: Client> {
-    small: Data<C>,
-    large: Data<C>,
+    small: Vec<C::Value>,
+    large: Vec<C::Value>,
 }
 
 impl<C: Client> Material<C> {
     pub fn new() -> Result<Arc<Self>, Failure> {
-        let data = |size: Size| -> Result<Data<C>, Failure> {
-            Ok(Data {
-                keys: size.indices().map(|n| C::key(size.key(C::SPACE, n))).collect::<Result<_, _>>()?,
-                values: size.indices().map(|n| C::value(size.value(n))).collect::<Result<_, _>>()?,
-            })
-        };
-        Ok(Arc::new(Self { small: data(Size::Small)?, large: data(Size::Large)? }))
+        let values = |size: Size| size.indices().map(|n| C::value(size.value(n))).collect::<Result<_, _>>();
+        Ok(Arc::new(Self { small: values(Size::Small)?, large: values(Size::Large)? }))
     }
 
-    pub fn of(&self, size: Size) -> &Data<C> {
+    pub fn values(&self, size: Size) -> &[C::Value] {
         match size {
             Size::Small => &self.small,
             Size::Large => &self.large,

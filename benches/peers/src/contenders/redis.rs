@@ -44,27 +44,22 @@ pub(super) async fn manager(target: &Target) -> Result<Contender, Failure> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Client for Handle<C> {
-    type Key = String;
     type Value = Bytes;
     type Reply = Vec<u8>;
-
-    fn key(name: String) -> Result<String, Failure> {
-        Ok(name)
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &String) -> Result<Option<Vec<u8>>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.0.get(key).await?)
     }
 
-    async fn set(&mut self, key: &String, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         Ok(self.0.set(key, value.as_ref()).await?)
     }
 
-    async fn mget(&mut self, keys: [&String; MGET_KEYS]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
         Ok(self.0.mget(&keys).await?)
     }
 }

@@ -42,28 +42,23 @@ fn config(large: bool) -> AutoPipelineConfig {
 }
 
 impl Client for Tower {
-    type Key = Bytes;
     type Value = Bytes;
     type Reply = Bytes;
-
-    fn key(name: String) -> Result<Bytes, Failure> {
-        Ok(name.into())
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &Bytes) -> Result<Option<Bytes>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Bytes>, Failure> {
         Ok(self.0.execute(Get::new(key)).await?)
     }
 
-    async fn set(&mut self, key: &Bytes, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         self.0.execute(Set::new(key, value)).await?;
         Ok(())
     }
 
-    async fn mget(&mut self, keys: [&Bytes; MGET_KEYS]) -> Result<Vec<Option<Bytes>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Bytes>>, Failure> {
         Ok(self.0.execute(MGet::new(keys)).await?)
     }
 }

@@ -39,28 +39,23 @@ impl AsRef<[u8]> for Reply {
 }
 
 impl Client for Rustis {
-    type Key = String;
     type Value = Bytes;
     type Reply = Reply;
-
-    fn key(name: String) -> Result<String, Failure> {
-        Ok(name)
-    }
 
     fn value(bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(bytes)
     }
 
-    async fn get(&mut self, key: &String) -> Result<Option<Reply>, Failure> {
+    async fn get(&mut self, key: &str) -> Result<Option<Reply>, Failure> {
         let found: Option<BulkString> = self.0.get(key).await?;
         Ok(found.map(Reply))
     }
 
-    async fn set(&mut self, key: &String, value: &Bytes) -> Result<(), Failure> {
+    async fn set(&mut self, key: &str, value: &Bytes) -> Result<(), Failure> {
         Ok(self.0.set(key, RefBulkString::new(value)).await?)
     }
 
-    async fn mget(&mut self, keys: [&String; MGET_KEYS]) -> Result<Vec<Option<Reply>>, Failure> {
+    async fn mget(&mut self, keys: [&str; MGET_KEYS]) -> Result<Vec<Option<Reply>>, Failure> {
         let found: Vec<Option<BulkString>> = self.0.mget(keys).await?;
         Ok(found.into_iter().map(|value| value.map(Reply)).collect())
     }

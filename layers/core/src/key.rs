@@ -68,7 +68,10 @@ pub(crate) fn validate(what: &str, kind: ErrorKind, text: &str, max: usize) -> R
     if text.len() > max {
         return Err(CacheError::new(kind, format!("{what} is {} bytes long, {max} at most", text.len())));
     }
-    // Control characters are C0, DEL, or C1 (two bytes from 0xC2): ASCII text needs one pass over bytes.
+    // Nearly all are printable ASCII: without a way out of the loop it is checked many bytes at a time.
+    if text.bytes().fold(true, |printable, byte| printable & (b' '..=b'~').contains(&byte)) {
+        return Ok(());
+    }
     if let Some(at) = text.char_indices().find_map(|(at, c)| c.is_control().then_some(at)) {
         return Err(CacheError::new(kind, format!("{what} has a control character at byte {at}")));
     }

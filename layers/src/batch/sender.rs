@@ -1,12 +1,12 @@
 //! Who sends the batches of a lane.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, Key, Keys, Op};
-use tokio::task::yield_now;
 
 use super::group::Answers;
 use super::lane::Taken;
@@ -40,7 +40,7 @@ where
     pub(super) async fn run(mut self) {
         loop {
             // Callers that were just answered come back in a moment, one by one. Those who can run do so first.
-            yield_now().await;
+            let_others_run().await;
             let Some(taken) = self.baton.lane().take(&mut self.keys, self.baton.counters()) else {
                 self.done = true;
                 self.baton.forget();
@@ -124,6 +124,21 @@ where
             None => self.baton.forget(),
         }
     }
+}
+
+/// Goes to the end of the line of tasks that are ready to run.
+///
+/// tokio's `yield_now` waits until I/O has been looked for besides. That is a system call for each batch, and on a busy
+/// thread the server has nothing to do meanwhile.
+fn let_others_run() -> impl Future<Output = ()> {
+    let mut went = false;
+    std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut went, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 /// Whether an error of this kind says something about the store, the way to it, or the load, so that every key alone would

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use cachex_core::{
     CacheError, CacheResponse, Entry, EntryMeta, FencingToken, FillToken, KeyTtl, Origin, StoredBytes,
 };
@@ -45,9 +46,11 @@ impl Expected {
         match (self, reply) {
             (_, Value::ServerError(error)) => Err(error::from_server(&error)),
             (Self::Value, Value::Nil) => Ok(CacheResponse::Miss(FillToken::UNFENCED)),
-            (Self::Value, Value::BulkString(bytes)) => Ok(CacheResponse::Hit(entry(bytes))),
+            (Self::Value, Value::BulkString(bytes)) => Ok(CacheResponse::Hit(entry(bytes.into()))),
             (Self::Values(count), Value::Array(values)) if values.len() == count => {
-                values.into_iter().map(optional_entry).collect::<Result<_, _>>().map(CacheResponse::Many)
+                let mut slabs = Slabs::for_all(&values);
+                let entries = values.into_iter().map(|value| optional_entry(value, &mut slabs));
+                entries.collect::<Result<_, _>>().map(CacheResponse::Many)
             }
             (Self::Stored, Value::Okay) => Ok(CacheResponse::Applied(true)),
             (Self::Stored, Value::Nil) => Ok(CacheResponse::Applied(false)),
@@ -100,13 +103,54 @@ pub(super) fn transaction(replies: Vec<Value>) -> Value {
     }
 }
 
-fn entry<P: StoredBytes>(bytes: Vec<u8>) -> Entry<P> {
-    Entry::new(Arc::new(P::from_bytes(bytes.into()))).with_meta(EntryMeta::from_origin(Origin::Remote))
+/// Where small values that came in one reply are put side by side.
+///
+/// Each of them would else be a block of memory of its own, allocated by the task that reads the connection and most often
+/// freed by another, on another thread, where the allocator's locks meet. The price is that a value which is kept keeps
+/// its neighbours' bytes too: [`Slabs::SLAB`] at most.
+struct Slabs {
+    open: BytesMut,
+    /// The bytes of small values that are still to come.
+    left: usize,
 }
 
-fn optional_entry<P: StoredBytes>(value: Value) -> Result<Option<Entry<P>>, CacheError> {
+impl Slabs {
+    /// In bytes. Larger values stay where they are.
+    const SMALL: usize = 512;
+    /// In bytes.
+    const SLAB: usize = 4096;
+
+    fn for_all(values: &[Value]) -> Self {
+        let small = |value: &Value| match value {
+            Value::BulkString(bytes) if bytes.len() <= Self::SMALL => bytes.len(),
+            _ => 0,
+        };
+        Self { open: BytesMut::new(), left: values.iter().map(small).sum() }
+    }
+
+    fn take(&mut self, bytes: Vec<u8>) -> Bytes {
+        if bytes.len() > Self::SMALL || bytes.is_empty() {
+            return bytes.into();
+        }
+        if self.open.capacity() < bytes.len() {
+            self.open = BytesMut::with_capacity(self.left.min(Self::SLAB));
+        }
+        self.left -= bytes.len();
+        self.open.extend_from_slice(&bytes);
+        self.open.split().freeze()
+    }
+}
+
+fn entry<P: StoredBytes>(bytes: Bytes) -> Entry<P> {
+    Entry::new(Arc::new(P::from_bytes(bytes))).with_meta(EntryMeta::from_origin(Origin::Remote))
+}
+
+fn optional_entry<P: StoredBytes>(
+    value: Value,
+    slabs: &mut Slabs,
+) -> Result<Option<Entry<P>>, CacheError> {
     match value {
-        Value::BulkString(bytes) => Ok(Some(entry(bytes))),
+        Value::BulkString(bytes) => Ok(Some(entry(slabs.take(bytes)))),
         Value::Nil => Ok(None),
         Value::ServerError(error) => Err(error::from_server(&error)),
         _ => Err(error::unexpected_reply()),
@@ -162,6 +206,42 @@ mod tests {
             many.iter().map(|entry| entry.as_ref().map(|e| e.value.as_bytes().as_ref())).collect();
         assert_eq!(bytes, [Some(b"a".as_ref()), None, Some(b"".as_ref())]);
         assert!(many[0].as_ref().is_some_and(|entry| entry.meta.origin == Origin::Remote));
+    }
+
+    /// The bytes of a reply that holds values of these lengths, each filled with its number.
+    fn values_of(lens: &[usize]) -> Vec<Bytes> {
+        let values = lens.iter().enumerate().map(|(n, &len)| Value::BulkString(vec![n as u8; len]));
+        let answer = Expected::Values(lens.len()).decode::<Encoded>(Value::Array(values.collect())).unwrap();
+        let entries = answer.into_many(lens.len()).unwrap().into_iter().map(Option::unwrap);
+        entries.map(|entry| entry.value.as_bytes().clone()).collect()
+    }
+
+    fn is_next_to(a: &Bytes, b: &Bytes) -> bool {
+        a.as_ptr_range().end == b.as_ptr()
+    }
+
+    #[test]
+    fn small_values_are_put_side_by_side_and_large_ones_are_not() {
+        let values = values_of(&[3, Slabs::SMALL, 0, Slabs::SMALL + 1, 5]);
+        for (n, (value, len)) in values.iter().zip([3, 512, 0, 513, 5]).enumerate() {
+            assert_eq!(value.len(), len);
+            assert!(value.iter().all(|byte| usize::from(*byte) == n), "{n}");
+        }
+        assert!(is_next_to(&values[0], &values[1]) && is_next_to(&values[1], &values[4]));
+        let large = values[3].as_ptr_range();
+        assert!(!values.iter().any(|value| large.start == value.as_ptr_range().end));
+    }
+
+    #[test]
+    fn a_kept_value_keeps_no_more_than_one_slab() {
+        let lens = [Slabs::SMALL - 1; 50];
+        let values = values_of(&lens);
+        let mut together = 0;
+        for pair in values.windows(2) {
+            together = if is_next_to(&pair[0], &pair[1]) { together + pair[1].len() } else { 0 };
+            assert!(together < Slabs::SLAB, "{together} bytes in one piece, and more");
+        }
+        assert_eq!(values.iter().map(Bytes::len).sum::<usize>(), lens.iter().sum::<usize>());
     }
 
     #[test]

@@ -173,6 +173,12 @@ impl<V> Lane<V> {
         Some(Taken { group: id, reads: group.live })
     }
 
+    /// How many wait in the group that would be taken next.
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.waiting.front().map_or(0, |&group| state.groups[group as usize].live)
+    }
+
     /// Whether nobody waits for the batch any more. Else `waker` is woken when that is so.
     pub(super) fn is_abandoned(&self, group: u32, waker: &Waker) -> bool {
         let mut state = self.lock();

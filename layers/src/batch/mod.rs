@@ -10,7 +10,8 @@
 //!
 //! # Lanes
 //!
-//! A key always takes the same of a few lanes; each lane has one read or batch under way at a time. Batches are bounded in
+//! A key always takes the same of a few lanes; each lane has one read or batch under way at a time. When one comes back and
+//! as many callers wait as it answered, the next leaves before those are woken; else it waits until they have run. Batches are bounded in
 //! keys and in bytes of keys, and the number of those who wait for a lane is: whoever comes when it is full is refused with
 //! [`ErrorKind::Overloaded`](cachex_core::ErrorKind::Overloaded). A `RedisStore` sends a batch over the connection of its first
 //! key and divides keys among connections as this layer divides them among lanes: with a multiple of the store's connections

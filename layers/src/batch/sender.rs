@@ -1,6 +1,6 @@
 //! Who sends the batches of a lane.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use super::group::Answers;
 use super::lane::Taken;
 use super::lanes::Baton;
 
+/// From so many callers on that wait behind a batch, the next goes out before the answered ones are woken.
+const ENOUGH: usize = 16;
+
 /// A task that sends the batches of one lane until nobody waits. It belongs to no caller.
 pub(super) struct Sender<V, S>
 where
@@ -20,6 +23,8 @@ where
 {
     /// The group whose batch is under way.
     sent: Option<u32>,
+    /// The group whose callers are still to be told. Never while this task is suspended.
+    answered: Option<(Taken, Answers<V>)>,
     done: bool,
     // Used again by every batch.
     wakers: Vec<Waker>,
@@ -34,71 +39,110 @@ where
     S: CacheService<V>,
 {
     pub(super) fn new(baton: Baton<V, S>) -> Self {
-        Self { sent: None, done: false, wakers: Vec::new(), keys: Vec::new(), baton }
+        Self { sent: None, answered: None, done: false, wakers: Vec::new(), keys: Vec::new(), baton }
     }
 
     pub(super) async fn run(mut self) {
+        // Whether the last batch was answered without a wait, so that others may not have run since.
+        let mut at_once = false;
         loop {
-            // Callers that were just answered come back in a moment, one by one. Those who can run do so first.
-            let_others_run().await;
+            // As many as were answered, or more: the server has something to do before they are all awake.
+            let enough = self.answered.as_ref().map(|(taken, _)| taken.reads.max(ENOUGH));
+            if at_once || enough.is_none_or(|enough| self.baton.lane().waiting() < enough) {
+                self.settle();
+                // Callers that were just answered come back in a moment, one by one. Those who can run do so first.
+                let_others_run().await;
+            }
             let Some(taken) = self.baton.lane().take(&mut self.keys, self.baton.counters()) else {
                 self.done = true;
                 self.baton.forget();
                 return;
             };
             self.sent = Some(taken.group);
-            let answers = self.send(taken).await;
+            let keys: Arc<[Key]> = self.keys.drain(..).collect();
+            let answers = {
+                let mut call = pin!(send(&self.baton, taken, keys));
+                let polled = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+                settle(&self.baton, self.answered.take(), &mut self.wakers);
+                at_once = polled.is_ready();
+                match polled {
+                    Poll::Ready(answers) => answers,
+                    Poll::Pending => call.await,
+                }
+            };
             self.sent = None;
-            self.baton.lane().settle(taken.group, answers, &mut self.wakers);
+            self.answered = Some((taken, answers));
         }
     }
 
-    /// Sends a batch, unless and until nobody waits for it.
-    async fn send(&mut self, taken: Taken) -> Answers<V> {
-        let keys: Arc<[Key]> = self.keys.drain(..).collect();
-        let request = match &*keys {
-            // As it would have gone alone.
-            [key] => CacheRequest::get(key.clone()),
-            _ => CacheRequest::get_many(Keys::Many(Arc::clone(&keys))),
-        };
-        let mut inner = self.baton.lanes().inner.clone();
-        let mut call = pin!(async {
-            std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
-            inner.call(request).await
-        });
-        let answer = std::future::poll_fn(|cx| {
-            if self.baton.lane().is_abandoned(taken.group, cx.waker()) {
-                return Poll::Ready(Err(CacheError::new(ErrorKind::Internal, "nobody waits for this batch")));
-            }
-            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-            polled.unwrap_or_else(|_| {
-                let said = "the inner service panicked while it read a batch";
-                Poll::Ready(Err(CacheError::new(ErrorKind::Internal, said).with_op(Op::Get)))
-            })
+    fn settle(&mut self) {
+        settle(&self.baton, self.answered.take(), &mut self.wakers);
+    }
+}
+
+/// Tells and wakes those whose batch came back, if there are any.
+fn settle<V, S>(baton: &Baton<V, S>, answered: Option<(Taken, Answers<V>)>, wakers: &mut Vec<Waker>)
+where
+    V: Send + Sync + 'static,
+    S: CacheService<V>,
+{
+    if let Some((taken, answers)) = answered {
+        baton.lane().settle(taken.group, answers, wakers);
+    }
+}
+
+/// Sends a batch, unless and until nobody waits for it.
+async fn send<V, S>(baton: &Baton<V, S>, taken: Taken, keys: Arc<[Key]>) -> Answers<V>
+where
+    V: Send + Sync + 'static,
+    S: CacheService<V>,
+{
+    let request = match &*keys {
+        // As it would have gone alone.
+        [key] => CacheRequest::get(key.clone()),
+        _ => CacheRequest::get_many(Keys::Many(Arc::clone(&keys))),
+    };
+    let mut inner = baton.lanes().inner.clone();
+    let mut call = pin!(async {
+        poll_fn(|cx| inner.poll_ready(cx)).await?;
+        inner.call(request).await
+    });
+    let answer = poll_fn(|cx| {
+        if baton.lane().is_abandoned(taken.group, cx.waker()) {
+            return Poll::Ready(Err(CacheError::new(ErrorKind::Internal, "nobody waits for this batch")));
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            let said = "the inner service panicked while it read a batch";
+            Poll::Ready(Err(CacheError::new(ErrorKind::Internal, said).with_op(Op::Get)))
         })
-        .await;
-        self.judge(answer, keys, taken.reads)
-    }
+    })
+    .await;
+    judge(baton, answer, keys, taken.reads)
+}
 
-    /// What the answer means for each.
-    fn judge(
-        &self,
-        answer: Result<CacheResponse<V>, CacheError>,
-        keys: Arc<[Key]>,
-        reads: usize,
-    ) -> Answers<V> {
-        if keys.len() == 1 {
-            let found = answer.and_then(CacheResponse::into_get);
-            if let Ok(Err(token)) = found {
-                self.baton.lanes().fence.observe_token(token);
-            }
-            return found.map_or_else(Answers::Failed, Answers::One);
+/// What the answer means for each.
+fn judge<V, S>(
+    baton: &Baton<V, S>,
+    answer: Result<CacheResponse<V>, CacheError>,
+    keys: Arc<[Key]>,
+    reads: usize,
+) -> Answers<V>
+where
+    V: Send + Sync + 'static,
+    S: CacheService<V>,
+{
+    if keys.len() == 1 {
+        let found = answer.and_then(CacheResponse::into_get);
+        if let Ok(Err(token)) = found {
+            baton.lanes().fence.observe_token(token);
         }
-        match answer.and_then(|answer| answer.into_many(keys.len())) {
-            Ok(entries) => Answers::Many { entries, shared: keys.len() < reads, keys },
-            Err(error) if befalls_all(error.kind()) => Answers::Failed(error.with_op(Op::Get)),
-            Err(_) => Answers::Split(keys),
-        }
+        return found.map_or_else(Answers::Failed, Answers::One);
+    }
+    match answer.and_then(|answer| answer.into_many(keys.len())) {
+        Ok(entries) => Answers::Many { entries, shared: keys.len() < reads, keys },
+        Err(error) if befalls_all(error.kind()) => Answers::Failed(error.with_op(Op::Get)),
+        Err(_) => Answers::Split(keys),
     }
 }
 
@@ -109,6 +153,8 @@ where
     S: CacheService<V>,
 {
     fn drop(&mut self) {
+        // A panic between a batch and the next one.
+        self.settle();
         if self.done {
             return;
         }
@@ -132,7 +178,7 @@ where
 /// thread the server has nothing to do meanwhile.
 fn let_others_run() -> impl Future<Output = ()> {
     let mut went = false;
-    std::future::poll_fn(move |cx| {
+    poll_fn(move |cx| {
         if std::mem::replace(&mut went, true) {
             return Poll::Ready(());
         }

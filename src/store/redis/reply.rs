@@ -145,10 +145,7 @@ fn entry<P: StoredBytes>(bytes: Bytes) -> Entry<P> {
     Entry::new(Arc::new(P::from_bytes(bytes))).with_meta(EntryMeta::from_origin(Origin::Remote))
 }
 
-fn optional_entry<P: StoredBytes>(
-    value: Value,
-    slabs: &mut Slabs,
-) -> Result<Option<Entry<P>>, CacheError> {
+fn optional_entry<P: StoredBytes>(value: Value, slabs: &mut Slabs) -> Result<Option<Entry<P>>, CacheError> {
     match value {
         Value::BulkString(bytes) => Ok(Some(entry(slabs.take(bytes)))),
         Value::Nil => Ok(None),

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use cachex_core::testing::{Leaf, Outcome};
+use cachex_core::testing::{Gate, Leaf, Outcome};
 use cachex_core::{CacheRequest, CacheResponse, Entry, Op};
 use cachex_layers::BatchLayer;
 use tower::{Layer, Service};
@@ -124,6 +124,47 @@ async fn nobody_joins_a_batch_that_is_under_way() {
         (Op::Get, texts(["a"])),
     ];
     assert_eq!(asked(&bench.leaf), expected);
+}
+
+/// How many calls the leaf had seen when the two callers of a batch woke, so many others waiting behind it.
+async fn calls_seen_by_the_answered(behind: usize) -> Vec<u64> {
+    let bench = Bench::new();
+    let gate = Gate::new();
+    let (first_gate, second_gate) = (bench.gate.clone(), gate.clone());
+    bench.leaf.reset();
+    bench.leaf.answer_with(move |request, number| match number {
+        0 => Outcome::ok(echo(request)).after_gate(&first_gate),
+        1 => Outcome::ok(echo(request)).after_gate(&second_gate),
+        _ => Outcome::never(),
+    });
+    let first = bench.get("first");
+    let batch = ["a", "b"].map(|name| bench.get(name));
+    bench.gate.open();
+    drop(first.await);
+    soon(|| bench.leaf.calls() == 2).await;
+    let _behind: Vec<_> = (0..behind).map(|number| bench.get(format!("behind:{number}"))).collect();
+    let tasks = batch.map(|call| {
+        let leaf = bench.leaf.clone();
+        tokio::spawn(async move {
+            assert!(found(call.await).is_some());
+            leaf.calls()
+        })
+    });
+    // They leave their own wakers.
+    tokio::task::yield_now().await;
+    gate.open();
+    let mut seen = Vec::new();
+    for task in tasks {
+        seen.push(task.await.unwrap());
+    }
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_many_waiting_the_next_batch_goes_before_the_answered_wake() {
+    assert_eq!(calls_seen_by_the_answered(16).await, [3, 3]);
+    // A few wait for those who come back, and go with them.
+    assert_eq!(calls_seen_by_the_answered(15).await, [2, 2]);
 }
 
 fn old(request: &super::Request) -> CacheResponse<String> {

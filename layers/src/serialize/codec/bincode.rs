@@ -2,7 +2,7 @@ use cachex_core::{Codec, CodecError, CodecId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, within};
 use super::nothing_left;
 use crate::serialize::structural_fingerprint;
 
@@ -29,8 +29,9 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
-        let (Bounded(value), read) =
-            bincode::serde::borrow_decode_from_slice(bytes, bincode::config::standard())?;
+        let (Bounded(value), read) = within(bytes.len(), || {
+            bincode::serde::borrow_decode_from_slice(bytes, bincode::config::standard())
+        })?;
         nothing_left(bytes.len() - read)?;
         Ok(value)
     }

@@ -2,8 +2,10 @@
 //!
 //! It counts nesting, so that a recursive type cannot be made to overflow the stack; it asks for borrowed strings and bytes,
 //! which a reader of a slice checks against what is there, where an owned one may allocate the claimed length first; and it
-//! passes on only modest size hints.
+//! passes on only modest size hints; and it bounds the elements of collections by the length of the input, so that a claimed
+//! number of elements that take no bytes does not keep it busy for ever.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
@@ -17,34 +19,91 @@ const MAX_DEPTH: usize = 128;
 /// The most elements a collection may reserve room for before it has read them.
 const MAX_HINT: usize = 1024;
 
+thread_local! {
+    /// How many more elements the large collections of the value that is being read may have, if there is a bound.
+    static ELEMENTS: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Reads `bytes` bytes of a format in which an element may take none. Every other element takes one at least, so that large
+/// collections have no more elements, all in all, than there are bytes.
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+pub(super) fn within<R>(bytes: usize, read: impl FnOnce() -> R) -> R {
+    struct Restore(Option<usize>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ELEMENTS.set(self.0);
+        }
+    }
+    let _restore = Restore(ELEMENTS.replace(Some(bytes)));
+    read()
+}
+
+/// How many elements may be read from a collection that says it has `claimed`.
+#[inline]
+fn allowed<E: Error>(claimed: Option<usize>) -> Result<usize, E> {
+    match claimed {
+        Some(claimed) if claimed <= MAX_HINT => Ok(usize::MAX),
+        claimed => allowed_of_many(claimed),
+    }
+}
+
+#[cold]
+fn allowed_of_many<E: Error>(claimed: Option<usize>) -> Result<usize, E> {
+    match (ELEMENTS.get(), claimed) {
+        (None, _) => Ok(usize::MAX),
+        // postcard tells no number that is larger than the bytes that are left.
+        (Some(_), None) => Ok(MAX_HINT),
+        (Some(left), Some(claimed)) => {
+            let left = left.checked_sub(claimed).ok_or_else(too_many)?;
+            ELEMENTS.set(Some(left));
+            Ok(usize::MAX)
+        }
+    }
+}
+
+#[cold]
+fn too_many<E: Error>() -> E {
+    E::custom("more elements than bytes")
+}
+
 /// A value read under the limits.
 pub(super) struct Bounded<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(inner: D) -> Result<Self, D::Error> {
-        T::deserialize(Limited { inner, depth: MAX_DEPTH }).map(Self)
+        T::deserialize(Limited { inner, depth: MAX_DEPTH, left: usize::MAX }).map(Self)
     }
 }
 
-/// Anything of serde's, with the depth that is left beneath it.
+/// Anything of serde's, with the depth that is left beneath it and, for a collection, the elements that are left in it.
 struct Limited<X> {
     inner: X,
     depth: usize,
+    left: usize,
 }
 
 impl<X> Limited<X> {
     #[inline]
     fn beneath<E: Error, Y>(&self, inner: Y) -> Result<Limited<Y>, E> {
         match self.depth.checked_sub(1) {
-            Some(depth) => Ok(Limited { inner, depth }),
+            Some(depth) => Ok(Limited { inner, depth, left: usize::MAX }),
             None => Err(E::custom("nested too deeply")),
         }
     }
 
     #[inline]
     fn wrap<Y>(&self, inner: Y) -> Limited<Y> {
-        Limited { inner, depth: self.depth }
+        Limited { inner, depth: self.depth, left: usize::MAX }
+    }
+
+    /// Counts an element, if there was one.
+    #[inline]
+    fn count<T, E: Error>(&mut self, element: Option<T>) -> Result<Option<T>, E> {
+        if element.is_some() {
+            self.left = self.left.checked_sub(1).ok_or_else(too_many)?;
+        }
+        Ok(element)
     }
 }
 
@@ -168,13 +227,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Limited<V> {
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
-        let seq = self.beneath(seq)?;
+        let mut seq = self.beneath(seq)?;
+        seq.left = allowed(seq.inner.size_hint())?;
         self.inner.visit_seq(seq)
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        let map = self.beneath(map)?;
+        let mut map = self.beneath(map)?;
+        map.left = allowed(map.inner.size_hint())?;
         self.inner.visit_map(map)
     }
 
@@ -201,7 +262,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Limited<A> {
     #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed);
-        self.inner.next_element_seed(seed)
+        let element = self.inner.next_element_seed(seed)?;
+        self.count(element)
     }
 
     #[inline]
@@ -216,7 +278,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<A> {
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed);
-        self.inner.next_key_seed(seed)
+        let key = self.inner.next_key_seed(seed)?;
+        self.count(key)
     }
 
     #[inline]
@@ -240,7 +303,7 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Limited<A> {
         let seed = self.wrap(seed);
         let depth = self.depth;
         let (value, inner) = self.inner.variant_seed(seed)?;
-        Ok((value, Limited { inner, depth }))
+        Ok((value, Limited { inner, depth, left: usize::MAX }))
     }
 }
 

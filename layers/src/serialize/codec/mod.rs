@@ -9,6 +9,8 @@
 //!
 //! All of them read bytes from outside: they refuse trailing bytes and values nested more than 128 levels deep, and no
 //! length that is claimed in the bytes makes them allocate more than about a thousand elements ahead of what they have read.
+//! Of elements that take no bytes ([`Bincode`] and [`Postcard`] write none for `()`), a collection may have about a thousand;
+//! above that no more than there are bytes.
 
 #[cfg(feature = "bincode")]
 mod bincode;

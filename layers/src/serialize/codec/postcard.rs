@@ -2,7 +2,7 @@ use cachex_core::{Codec, CodecError, CodecId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, within};
 use super::nothing_left;
 use crate::serialize::structural_fingerprint;
 
@@ -27,7 +27,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Postcard {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
-        let (Bounded(value), rest) = postcard::take_from_bytes(bytes)?;
+        let (Bounded(value), rest) = within(bytes.len(), || postcard::take_from_bytes(bytes))?;
         nothing_left(rest.len())?;
         Ok(value)
     }

@@ -218,3 +218,44 @@ fn what_a_codec_cannot_encode_is_a_typed_error_and_is_not_sent() {
     assert_eq!((error.kind(), shelf.len()), (ErrorKind::Encode, 0));
     assert!(std::error::Error::source(&error).is_some());
 }
+
+/// Takes no bytes in the codecs that go by position.
+#[cfg(all(feature = "bincode", feature = "postcard"))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Weightless {
+    #[serde(skip)]
+    room: [u64; 4],
+}
+
+#[cfg(all(feature = "bincode", feature = "postcard"))]
+#[test]
+fn elements_that_take_no_bytes_are_not_counted_for_ever() {
+    use cachex_core::Codec;
+    use cachex_layers::serialize::{Bincode, Postcard};
+
+    // 2^64 - 1 elements, and after them nothing; and a list of such lists.
+    let bincode = [&[0xFD][..], &[0xFF; 8]].concat();
+    let postcard = [&[0xFF; 9][..], &[0x01]].concat();
+    assert!(Codec::<Vec<()>>::decode(&Bincode, &bincode).is_err());
+    assert!(Codec::<Vec<Weightless>>::decode(&Bincode, &bincode).is_err());
+    assert!(Codec::<Vec<()>>::decode(&Postcard, &postcard).is_err());
+    assert!(Codec::<Vec<Weightless>>::decode(&Postcard, &postcard).is_err());
+    let nested = [&[2][..], &bincode, &bincode].concat();
+    assert!(Codec::<Vec<Vec<()>>>::decode(&Bincode, &nested).is_err());
+
+    // As many as there may well be are read, and so is whatever takes bytes.
+    for count in [0, 3, 1024] {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let value = vec![Weightless::default(); count];
+        Bincode.encode(&value, &mut first).unwrap();
+        Postcard.encode(&value, &mut second).unwrap();
+        assert_eq!(Codec::<Vec<Weightless>>::decode(&Bincode, &first).unwrap(), value);
+        assert_eq!(Codec::<Vec<Weightless>>::decode(&Postcard, &second).unwrap(), value);
+    }
+    let large = vec![vec![7_u8; 5_000]; 2_000];
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    Bincode.encode(&large, &mut first).unwrap();
+    Postcard.encode(&large, &mut second).unwrap();
+    assert_eq!(Codec::<Vec<Vec<u8>>>::decode(&Bincode, &first).unwrap(), large);
+    assert_eq!(Codec::<Vec<Vec<u8>>>::decode(&Postcard, &second).unwrap(), large);
+}

@@ -88,7 +88,8 @@ impl<V, S: CacheService<V>, T> Answer<V, S, T> {
 impl<V, S: CacheService<V>, T> Future for Answer<V, S, T> {
     type Output = Result<T, CacheError>;
 
-    #[inline]
+    // Inlined where it is awaited, the call of a shallow stack is compiled as one piece with what made it.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.step.project() {

@@ -56,7 +56,7 @@ pub fn fresh() -> Instant {
 ///
 /// Meant for the body of a `Future::poll`. A nested scope shares the outer one's reading. The scope closes when `poll`
 /// returns or unwinds.
-#[inline]
+#[inline(always)]
 pub fn scope<R>(poll: impl FnOnce() -> R) -> R {
     struct Close;
     impl Drop for Close {
@@ -64,13 +64,12 @@ pub fn scope<R>(poll: impl FnOnce() -> R) -> R {
             TICK.set(Tick::Unscoped);
         }
     }
-    if matches!(TICK.get(), Tick::Unscoped) {
+    let _close = matches!(TICK.get(), Tick::Unscoped).then(|| {
         TICK.set(Tick::Unread);
-        let _close = Close;
-        poll()
-    } else {
-        poll()
-    }
+        Close
+    });
+    // Called in one place, so that the compiler puts it there instead of behind a call.
+    poll()
 }
 
 #[cfg(test)]

@@ -26,10 +26,21 @@ static SEED: LazyLock<foldhash::quality::RandomState> =
 /// assert!(Key::new("").is_err());
 /// # Ok::<(), cachex_core::CacheError>(())
 /// ```
-#[derive(Clone)]
 pub struct Key {
     text: Arc<str>,
     hash: u64,
+}
+
+/// One reference count.
+impl Clone for Key {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Read before the count is raised, the hash is copied together with the length of the text beside it, as it is
+        // when a request is moved. Written apart, it could not be read back before the count, which may have to come
+        // from memory: the search for the entry would wait for that.
+        let hash = self.hash;
+        Self { text: Arc::clone(&self.text), hash }
+    }
 }
 
 impl Key {

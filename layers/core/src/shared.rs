@@ -151,7 +151,7 @@ impl<V, S: CacheService<V>> SharedCall<V, S> {
 impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
     type Output = Result<CacheResponse<V>, CacheError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         clock::scope(|| {

@@ -1,5 +1,6 @@
 //! The scenarios, by the sources they explore.
 
+pub mod batch;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod flights;

@@ -80,11 +80,15 @@ async fn a_channel_whose_slot_moves_is_heard_at_its_new_owner() {
 
     cluster.move_slots(from, to, 50).await;
     assert_eq!(next(&mut subscription).await, MISSED, "told by the server, since nobody asks for anything");
+    // Where it subscribed again before that was read, one message stands for both gaps.
+    let is_cut_off = !store.subscription_stats().connected;
     eventually(PATIENCE, async || store.subscription_stats().connected).await;
     assert!(subscribers(to, &channel).await.contains("Int(1)"));
     assert_eq!(publish(&publisher, &["moved"]).await.unwrap(), 1, "follows the slot");
     let before = until(&mut subscription, &publisher, "after").await;
-    assert_eq!(before.first(), MISSED.as_ref(), "what was published between the two was missed as well");
+    if is_cut_off {
+        assert_eq!(before.first(), MISSED.as_ref(), "what was published between the two was missed as well");
+    }
     assert!(before.contains(&keys(&["moved"]).unwrap()), "{before:?}");
     assert!(store.subscription_stats().losses > 0);
 

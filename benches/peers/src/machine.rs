@@ -75,7 +75,7 @@ fn command() -> String {
     format!("`{}{}`", check.unwrap_or_default(), words.join(" ").trim_end_matches(" --"))
 }
 
-/// Sealing is four times as quick with AVX2, so it matters whether the compiler was allowed to use it.
+/// Some codecs and hashes are quicker with AVX2, so it matters whether the compiler was allowed to use it.
 fn instructions() -> &'static str {
     if cfg!(target_feature = "avx2") { ", built for AVX2" } else { ", built for the target's baseline" }
 }

@@ -16,11 +16,12 @@
 //! in the same lane.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use cachex_core::Key;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 
 use super::counters::LaneCounters;
 use super::group::{Answers, Group, Phase, Told};
@@ -161,16 +162,17 @@ impl<V> Lane<V> {
     /// Takes the first group that waits, and moves its keys into `keys`, each once. When there is none the lane is idle.
     pub(super) fn take(&self, keys: &mut Vec<Key>, counters: &LaneCounters) -> Option<Taken> {
         let mut state = self.lock();
-        let state = &mut *state;
-        let Some(id) = state.waiting.pop_front() else {
-            state.busy = false;
-            return None;
-        };
-        let group = &mut state.groups[id as usize];
-        group.phase = Phase::Sent;
-        group.collect_keys(keys, &mut state.table);
-        counters.send(group.live, keys.len());
-        Some(Taken { group: id, reads: group.live })
+        let taken = state.take(keys, counters);
+        state.busy = taken.is_some();
+        taken
+    }
+
+    /// Takes the first group that waits if it is to be sent from this runtime. The lane stays busy.
+    pub(super) fn take_of(&self, runtime: Id, keys: &mut Vec<Key>, counters: &LaneCounters) -> Option<Taken> {
+        let mut state = self.lock();
+        let first = &state.groups[*state.waiting.front()? as usize];
+        let is_of = first.runtime.as_ref().is_some_and(|first| first.id() == runtime);
+        if is_of { state.take(keys, counters) } else { None }
     }
 
     /// How many wait in the group that would be taken next.
@@ -206,7 +208,8 @@ impl<V> Lane<V> {
         drop(state);
         drop((sender, unused));
         for waker in wakers.drain(..) {
-            waker.wake();
+            // One that panics is no reason to leave the others asleep.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -228,6 +231,16 @@ impl<V> State<V> {
         self.groups[id as usize].runtime = Some(runtime);
         self.waiting.push_back(id);
         Some(id)
+    }
+
+    /// The first group that waits, and its keys, each once.
+    fn take(&mut self, keys: &mut Vec<Key>, counters: &LaneCounters) -> Option<Taken> {
+        let id = self.waiting.pop_front()?;
+        let group = &mut self.groups[id as usize];
+        group.phase = Phase::Sent;
+        group.collect_keys(keys, &mut self.table);
+        counters.send(group.live, keys.len());
+        Some(Taken { group: id, reads: group.live })
     }
 
     /// Frees the group if its last caller is gone; answers what must not be dropped under the lock.

@@ -131,8 +131,8 @@ where
             && let Some(runtime) = self.lane().pass_on()
         {
             let baton = Self { lanes: Arc::clone(&self.lanes), at: self.at, held: true };
-            // A runtime that was shut down drops the sender at once, which fails the first group and passes the lane on.
-            drop(runtime.spawn(Sender::new(baton).run()));
+            // A runtime that was shut down drops the sender at once, which fails its groups at the front and passes the lane on.
+            drop(runtime.spawn(Sender::new(baton, runtime.id()).run()));
         }
     }
 }

@@ -10,9 +10,10 @@
 //!
 //! # Lanes
 //!
-//! A key always takes the same of a few lanes; each lane has one read or batch under way at a time. When one comes back and
-//! as many callers wait as it answered, the next leaves before those are woken; else it waits until they have run. Batches are bounded in
-//! keys and in bytes of keys, and the number of those who wait for a lane is: whoever comes when it is full is refused with
+//! A key always takes the same of a few lanes; each lane has one read or batch under way at a time. When a batch comes back
+//! and the next one has gathered as many callers as it answered, and 16 at least, the next leaves before the answered are
+//! woken; else it waits until they have run. Batches are bounded in keys and in bytes of keys, and the number of those who
+//! wait for a lane is: whoever comes when it is full is refused with
 //! [`ErrorKind::Overloaded`](cachex_core::ErrorKind::Overloaded). A `RedisStore` sends a batch over the connection of its first
 //! key and divides keys among connections as this layer divides them among lanes: with a multiple of the store's connections
 //! as lanes, a key is read over one connection, in a batch or not.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, Key, Keys, Op};
+use tokio::runtime::Id;
 
 use super::group::Answers;
 use super::lane::Taken;
@@ -26,6 +27,8 @@ where
     /// The group whose callers are still to be told. Never while this task is suspended.
     answered: Option<(Taken, Answers<V>)>,
     done: bool,
+    /// The runtime that is to run this task, until it does.
+    spawned_on: Option<Id>,
     // Used again by every batch.
     wakers: Vec<Waker>,
     keys: Vec<Key>,
@@ -38,11 +41,13 @@ where
     V: Send + Sync + 'static,
     S: CacheService<V>,
 {
-    pub(super) fn new(baton: Baton<V, S>) -> Self {
-        Self { sent: None, answered: None, done: false, wakers: Vec::new(), keys: Vec::new(), baton }
+    pub(super) fn new(baton: Baton<V, S>, runtime: Id) -> Self {
+        let (wakers, keys) = (Vec::new(), Vec::new());
+        Self { sent: None, answered: None, done: false, spawned_on: Some(runtime), wakers, keys, baton }
     }
 
     pub(super) async fn run(mut self) {
+        self.spawned_on = None;
         // Whether the last batch was answered without a wait, so that others may not have run since.
         let mut at_once = false;
         loop {
@@ -60,16 +65,16 @@ where
             };
             self.sent = Some(taken.group);
             let keys: Arc<[Key]> = self.keys.drain(..).collect();
-            let answers = {
-                let mut call = pin!(send(&self.baton, taken, keys));
-                let polled = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+            let mut call = pin!(send(&self.baton, taken, keys));
+            at_once = true;
+            let answers = poll_fn(|cx| {
+                let polled = call.as_mut().poll(cx);
+                // The next batch is on its way.
                 settle(&self.baton, self.answered.take(), &mut self.wakers);
-                at_once = polled.is_ready();
-                match polled {
-                    Poll::Ready(answers) => answers,
-                    Poll::Pending => call.await,
-                }
-            };
+                at_once &= polled.is_ready();
+                polled
+            })
+            .await;
             self.sent = None;
             self.answered = Some((taken, answers));
         }
@@ -153,21 +158,27 @@ where
     S: CacheService<V>,
 {
     fn drop(&mut self) {
-        // A panic between a batch and the next one.
+        // A panic between a batch and the next one, or those who waited for the next one left.
         self.settle();
         if self.done {
             return;
         }
         let lane = self.baton.lane();
         // Always someone, else the lane could be passed on to the same runtime for ever.
-        let group = self.sent.or_else(|| Some(lane.take(&mut self.keys, self.baton.counters())?.group));
-        match group {
-            Some(group) => {
-                let said = "the runtime that was to read a batch was shut down";
-                let error = CacheError::new(ErrorKind::Closed, said).with_op(Op::Get);
-                lane.settle(group, Answers::Failed(error), &mut self.wakers);
-            }
-            None => self.baton.forget(),
+        let mut group = self.sent.or_else(|| Some(lane.take(&mut self.keys, self.baton.counters())?.group));
+        if group.is_none() {
+            self.baton.forget();
+            return;
+        }
+        while let Some(failed) = group {
+            let said = "the runtime that was to read a batch was shut down";
+            let error = CacheError::new(ErrorKind::Closed, said).with_op(Op::Get);
+            lane.settle(failed, Answers::Failed(error), &mut self.wakers);
+            self.keys.clear();
+            // A runtime that drops this task before it ran drops the next one too, and that one within this drop: one
+            // after another, all who wait for it would not fit on the stack.
+            let next = |id| lane.take_of(id, &mut self.keys, self.baton.counters());
+            group = self.spawned_on.and_then(next).map(|taken| taken.group);
         }
     }
 }

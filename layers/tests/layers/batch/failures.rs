@@ -1,6 +1,8 @@
 //! Errors, panics, and runtimes that go away.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use cachex_core::testing::{Outcome, Readiness};
 use cachex_core::{CacheError, CacheRequest, CacheResponse, Effect, ErrorKind, Op};
@@ -199,4 +201,51 @@ fn a_runtime_that_is_shut_down_leaves_nobody_waiting() {
         });
         assert_eq!(asked(&bench.leaf)[0], (Op::Get, texts(["first"])));
     }
+}
+
+/// One batch each: they are failed one after another, not each within the other.
+#[test]
+fn a_runtime_is_shut_down_while_thousands_of_batches_wait() {
+    let (doomed, other) = (runtime(), runtime());
+    let bench = Bench::with(|builder| builder.max_batch(1));
+    let calls: Vec<_> = doomed.block_on(async {
+        let first = tokio::spawn(bench.get("first"));
+        let calls = (0..4000).map(|number| bench.get(number.to_string())).collect();
+        drop(first);
+        calls
+    });
+    let entered = other.enter();
+    let late = bench.get("late");
+    drop(entered);
+    drop(doomed);
+    other.block_on(async {
+        for call in calls {
+            assert_eq!(call.await.unwrap_err().kind(), ErrorKind::Closed);
+        }
+        assert_eq!(found(late.await).unwrap(), "late", "its own runtime lives");
+        bench.assert_idle().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_panics_harms_nobody_else() {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("planned");
+        }
+    }
+    let bench = Bench::new();
+    let first = bench.get("first");
+    let mut bad = bench.get("bad");
+    let waker = Waker::from(Arc::new(Bad));
+    assert!(bad.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let good = tokio::spawn(bench.get("good"));
+    // It leaves its own waker.
+    tokio::task::yield_now().await;
+    bench.gate.open();
+    drop(first.await);
+    assert_eq!(found(good.await.unwrap()).unwrap(), "good");
+    drop(bad);
+    bench.assert_idle().await;
 }

@@ -1,5 +1,7 @@
 //! Which reads meet, and what each is answered.
 
+use std::future::poll_fn;
+use std::mem;
 use std::task::Poll;
 
 use cachex_core::testing::{Gate, Leaf, Outcome};
@@ -165,6 +167,38 @@ async fn with_many_waiting_the_next_batch_goes_before_the_answered_wake() {
     assert_eq!(calls_seen_by_the_answered(16).await, [3, 3]);
     // A few wait for those who come back, and go with them.
     assert_eq!(calls_seen_by_the_answered(15).await, [2, 2]);
+}
+
+/// How many batches went between two turns of another task, at most, while forty waited.
+async fn batches_in_a_turn(yields: u32) -> u64 {
+    let bench = Bench::with(|builder| builder.max_batch(16));
+    let first = bench.get("first");
+    let _calls: Vec<_> = (0..40 * 16).map(|number| bench.get(number.to_string())).collect();
+    bench.leaf.answer_with(move |request, _| Outcome::ok(echo(request)).after_yields(yields));
+    bench.gate.open();
+    drop(first.await);
+    let (mut most, mut before) = (0, bench.leaf.calls());
+    while before < 41 {
+        // Not tokio's `yield_now`, which waits until nobody else is ready.
+        let mut went = false;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            if mem::replace(&mut went, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let now = bench.leaf.calls();
+        most = most.max(now - before);
+        before = now;
+    }
+    most
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_are_answered_soon_leave_other_tasks_their_turn() {
+    for yields in 0..3 {
+        let batches = tokio::spawn(batches_in_a_turn(yields)).await.unwrap();
+        assert_eq!(batches, 1, "{yields}");
+    }
 }
 
 fn old(request: &super::Request) -> CacheResponse<String> {

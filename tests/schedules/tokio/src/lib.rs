@@ -22,7 +22,15 @@ pub mod runtime {
     #[derive(Clone, Debug)]
     pub struct Handle(());
 
+    /// As [`tokio::runtime::Id`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Id(());
+
     impl Handle {
+        pub fn id(&self) -> Id {
+            Id(())
+        }
+
         pub fn try_current() -> Result<Self, TryCurrentError> {
             Ok(Self(()))
         }

@@ -59,6 +59,14 @@
 //!
 //! Without a time limit above it, a call that never ends holds up its lane for good.
 //!
+//! # What a caller owes the others
+//!
+//! To poll its read to the end, or to drop it. A read that passes alone has its lane until it was polled to its answer: a task
+//! that polls a read once, puts it aside, and awaits another read of the same lane before it polls the first again, waits for
+//! itself, and everyone in that lane with it. So it is with a future that is pinned beside a `select!` whose other arm awaits a
+//! read, and with a `buffered` stream whose consumer reads between two items. Let such reads run in tasks of their own, or
+//! join them; a time limit above the layer helps those who wait, not the lane.
+//!
 //! Over a store that answers at once, such as `MemoryStore`, nothing ever meets, and the layer is of no use. It is safe there:
 //! the misses of such a store hand out fences ([`FillToken`](cachex_core::FillToken)), which answers to many keys cannot
 //! carry. The layer does not pass on a miss from a batch until a single read has shown that the store's misses carry none;
@@ -68,8 +76,10 @@
 //!
 //! # Runtimes
 //!
-//! Batches are sent by a task of the runtime that the first of their callers runs on. Outside of a tokio runtime every read
-//! passes alone.
+//! A task sends the batches of a lane from when it becomes busy until nobody waits. It runs on the runtime of the first caller who
+//! waited, and serves callers of other runtimes too. So a runtime that reads through the layer has to be driven as long as
+//! others do: one that is shut down is noticed, one that stands still, as a current-thread runtime does between two
+//! `block_on`, holds up the lane. Outside of a tokio runtime every read passes alone.
 //!
 //! # Cost
 //!

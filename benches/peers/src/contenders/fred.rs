@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use fred::clients::Pool;
 use fred::interfaces::{ClientLike, KeysInterface};
-use fred::types::config::{Config, TcpConfig};
 use fred::types::Builder;
+use fred::types::config::{Config, TcpConfig};
 
 use super::{CONNECTIONS, Client, Contender, Failure, Kind, Material, Target, connections};
 use crate::workload::MGET_KEYS;

@@ -39,11 +39,7 @@ pub trait Client: Clone + Send + Sync + 'static {
 
     fn get(&mut self, key: &str) -> impl Future<Output = Result<Option<Self::Reply>, Failure>> + Send;
 
-    fn set(
-        &mut self,
-        key: &str,
-        value: &Self::Value,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn set(&mut self, key: &str, value: &Self::Value) -> impl Future<Output = Result<(), Failure>> + Send;
 
     fn mget(
         &mut self,

@@ -49,10 +49,16 @@ pub(super) fn plan<P: StoredBytes>(
 ) -> Result<Plan<P>, CacheError> {
     let op = request.op();
     Ok(match request {
-        CacheRequest::Get(get) => Plan::Command(keys_command("GET", &[get.key]), Expected::Value),
+        CacheRequest::Get(get) => {
+            let (command, expected) = read(&[get.key], false);
+            Plan::Command(command, expected)
+        }
         CacheRequest::GetMany(get) => match get.keys.as_slice() {
             [] => Plan::Answer(CacheResponse::Many(Vec::new())),
-            keys => Plan::Command(keys_command("MGET", keys), Expected::Values(keys.len())),
+            keys => {
+                let (command, expected) = read(keys, true);
+                Plan::Command(command, expected)
+            }
         },
         CacheRequest::Set(set) => self::set(&set, default_ttl)?,
         CacheRequest::SetMany(set) => set_many(&set, default_ttl)?,
@@ -71,6 +77,15 @@ pub(super) fn plan<P: StoredBytes>(
         CacheRequest::Close => Plan::Close,
         _ => return Err(CacheError::unsupported(op, STORE)),
     })
+}
+
+/// Reads one key, or many.
+pub(super) fn read(keys: &[Key], many: bool) -> (Cmd, Expected) {
+    if many {
+        (keys_command("MGET", keys), Expected::Values(keys.len()))
+    } else {
+        (keys_command("GET", keys), Expected::Value)
+    }
 }
 
 fn set<P: StoredBytes>(set: &Set<P>, default_ttl: Option<Duration>) -> Result<Plan<P>, CacheError> {

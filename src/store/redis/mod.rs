@@ -99,6 +99,7 @@ mod cluster;
 mod command;
 mod connection;
 mod credentials;
+mod direct;
 mod error;
 mod lock;
 #[cfg(feature = "metrics")]

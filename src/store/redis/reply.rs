@@ -103,6 +103,36 @@ pub(super) fn transaction(replies: Vec<Value>) -> Value {
     }
 }
 
+/// The values of a reply that is read piece by piece.
+pub(super) struct Values<P> {
+    entries: Vec<Option<Entry<P>>>,
+    slabs: Slabs,
+}
+
+impl<P: StoredBytes> Values<P> {
+    pub(super) fn with_capacity(values: usize) -> Self {
+        Self { entries: Vec::with_capacity(values), slabs: Slabs { open: BytesMut::new(), left: 0 } }
+    }
+
+    /// The next value, after which so many come.
+    pub(super) fn push(&mut self, value: Option<&[u8]>, after: usize) {
+        let entry = value.map(|bytes| entry(self.slabs.copy(bytes, after)));
+        self.entries.push(entry);
+    }
+
+    /// The answer to a read of many keys, or of one.
+    pub(super) fn into_response(mut self, many: bool) -> Result<CacheResponse<P>, CacheError> {
+        if many {
+            return Ok(CacheResponse::Many(self.entries));
+        }
+        match self.entries.pop() {
+            Some(Some(entry)) => Ok(CacheResponse::Hit(entry)),
+            Some(None) => Ok(CacheResponse::Miss(FillToken::UNFENCED)),
+            None => Err(error::unexpected_reply()),
+        }
+    }
+}
+
 /// Where small values that came in one reply are put side by side.
 ///
 /// Each of them would else be a block of memory of its own, allocated by the task that reads the connection and most often
@@ -132,11 +162,24 @@ impl Slabs {
         if bytes.len() > Self::SMALL || bytes.is_empty() {
             return bytes.into();
         }
+        self.put(&bytes)
+    }
+
+    /// Copies a value out of a buffer that is used again. Those to come are taken to be as long as this one.
+    fn copy(&mut self, bytes: &[u8], after: usize) -> Bytes {
+        if bytes.len() > Self::SMALL || bytes.is_empty() || after == 0 && self.open.capacity() == 0 {
+            return Bytes::copy_from_slice(bytes);
+        }
+        self.left = bytes.len().saturating_mul(after + 1);
+        self.put(bytes)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Bytes {
         if self.open.capacity() < bytes.len() {
             self.open = BytesMut::with_capacity(self.left.min(Self::SLAB));
         }
         self.left -= bytes.len();
-        self.open.extend_from_slice(&bytes);
+        self.open.extend_from_slice(bytes);
         self.open.split().freeze()
     }
 }

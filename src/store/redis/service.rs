@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use tower_service::Service;
 
 use super::cluster::{self, Cluster};
-use super::command::{Plan, plan};
+use super::command::{self, Plan, plan};
 use super::connection::{Connections, Lease};
 use super::reply::{self, Expected};
 use super::script::Invocation;
@@ -93,6 +93,13 @@ impl RedisStore {
         // The connection is chosen by the first key alone. Several keys in one command are served by one server, and what
         // one caller awaits before it asks again is applied, whatever connection either takes.
         let slot = request.keys().next().map_or(0, |key| connections.slot_of(key.hash_code()));
+        match request {
+            CacheRequest::Get(get) => return self.read(connections, slot, Keys::One(get.key), false),
+            CacheRequest::GetMany(get) if !get.keys.is_empty() => {
+                return self.read(connections, slot, get.keys, true);
+            }
+            _ => {}
+        }
         let answered = ResponseFuture::answered;
         let (wire, expected) = match plan(request, self.default_ttl()) {
             Ok(Plan::Command(command, expected)) => (Wire::Command(command), expected),
@@ -119,6 +126,37 @@ impl RedisStore {
             };
             let reply = ask(&connections, slot, lease, &wire).await;
             let answer = reply.and_then(|reply| expected.decode(reply));
+            answer.map_err(|error| error::from_lone_server(error).with_op(op))
+        })
+    }
+
+    /// Reads over a connection that nobody else has, else over the shared one.
+    fn read<P: StoredBytes>(
+        &self,
+        connections: &Arc<Connections>,
+        slot: usize,
+        keys: Keys,
+        many: bool,
+    ) -> ResponseFuture<P> {
+        let (op, connections) = (if many { Op::GetMany } else { Op::Get }, Arc::clone(connections));
+        ResponseFuture::asked(async move {
+            let hash = keys.as_slice().first().map_or(0, Key::hash_code);
+            let mut answer = None;
+            if let Some(reading) = connections.reading(slot, hash) {
+                answer = reading.read(keys.as_slice(), many).await;
+            }
+            let answer = match answer {
+                Some(answer) => answer,
+                None => {
+                    let (command, expected) = command::read(keys.as_slice(), many);
+                    let lease = match connections.try_lease(slot) {
+                        Some(lease) => lease,
+                        None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
+                    };
+                    let reply = ask(&connections, slot, lease, &Wire::Command(command)).await;
+                    reply.and_then(|reply| expected.decode(reply))
+                }
+            };
             answer.map_err(|error| error::from_lone_server(error).with_op(op))
         })
     }
@@ -241,7 +279,7 @@ pub(super) async fn ask(
             if let Value::ServerError(refusal) = &reply
                 && error::leads_astray(refusal)
             {
-                connections.replace(slot, &request.lease);
+                connections.replace(slot, request.lease.id);
             }
             Ok(reply)
         }
@@ -249,7 +287,7 @@ pub(super) async fn ask(
             if error::breaks_connection(&failure) {
                 connections.broke(slot, &request.lease);
             } else if failure.is_timeout() {
-                connections.timed_out(slot, &request.lease);
+                connections.timed_out(slot, request.lease.id);
             }
             Err(error::from_driver(failure))
         }
@@ -267,7 +305,7 @@ struct UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.connections.given_up(self.slot, &self.lease);
+            self.connections.given_up(self.slot, self.lease.id);
         }
     }
 }

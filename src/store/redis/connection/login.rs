@@ -3,8 +3,9 @@
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
-use super::Settings;
+use super::{Settings, role};
 use crate::store::redis::credentials::Keychain;
+use crate::store::redis::direct::{Socket, say};
 use crate::store::redis::error;
 
 pub(super) struct Login {
@@ -48,6 +49,26 @@ impl Login {
             return Err(refusal.into());
         }
         self.introduce(connection).await
+    }
+
+    /// The same, on a socket that is not the driver's. What a shared connection goes on without, a server that loads its
+    /// data or a role it does not tell, is an error here: reads have another way.
+    pub(super) async fn run_on(&self, socket: &mut Box<dyn Socket>, must_be_primary: bool) -> RedisResult<()> {
+        let auth = self.credentials.current().1.map(|credentials| credentials.auth());
+        let role = must_be_primary.then(|| redis::cmd("ROLE"));
+        let demands: Vec<&Cmd> = auth.iter().chain(&self.select).chain(&role).collect();
+        let commands: Vec<&Cmd> = demands.iter().copied().chain(self.introduction.cmd_iter()).collect();
+        let mut replies = say(socket, &commands).await?;
+        replies.truncate(demands.len());
+        for reply in &replies {
+            if let Value::ServerError(refusal) = reply {
+                return Err(refusal.clone().into());
+            }
+        }
+        if must_be_primary && !replies.pop().is_some_and(role::is_primary) {
+            return Err((redis::ErrorKind::Client, "not a primary").into());
+        }
+        Ok(())
     }
 
     pub(super) async fn introduce(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {

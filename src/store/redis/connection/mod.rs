@@ -5,6 +5,7 @@
 //! attempt is a task of its own, so that cancelling a caller, or all of them, neither stops nor repeats it.
 
 mod login;
+mod reading;
 mod role;
 mod slot;
 mod source;
@@ -27,6 +28,7 @@ pub(super) use self::source::Source;
 pub(super) use self::transport::Transport;
 use super::address::Endpoint;
 use super::credentials::{Credentials, Keychain};
+use super::direct::Readers;
 use super::error;
 use super::sentinel::Sentinels;
 
@@ -57,6 +59,8 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) connections: usize,
+    /// For one read at a time, besides.
+    pub(super) read_connections: usize,
     pub(super) pool_size: usize,
 }
 
@@ -64,6 +68,11 @@ impl Settings {
     /// Twice the shared ones: while one is replaced, the old one still serves.
     fn max_connections(&self) -> usize {
         2 * self.connections + self.pool_size
+    }
+
+    /// How many connections for reads go with each shared one.
+    fn readers_each(&self) -> usize {
+        if self.transport.is_plain() { self.read_connections.div_ceil(self.connections) } else { 0 }
     }
 }
 
@@ -131,6 +140,8 @@ pub struct PoolStatus {
 pub(super) struct Connections {
     source: Source,
     slots: Box<[Slot]>,
+    /// Connections for one read at a time, which belong to the shared ones.
+    readers: Readers,
     settings: Settings,
     /// Numbers connections, so that a late report about one is not held against its successor.
     next_id: AtomicU64,
@@ -141,13 +152,15 @@ pub(super) struct Connections {
 /// A handle on a shared connection.
 pub(super) struct Lease {
     pub(super) connection: MultiplexedConnection,
-    id: u64,
+    pub(super) id: u64,
 }
 
 impl Connections {
     pub(super) fn new(source: Source, settings: Settings) -> Arc<Self> {
         let slots = (0..settings.connections).map(|_| Slot::new()).collect();
-        Arc::new(Self { source, slots, settings, next_id: AtomicU64::new(0), reachable: Arc::default() })
+        let readers = Readers::new(settings.connections, settings.readers_each());
+        let (next_id, reachable) = (AtomicU64::new(0), Arc::default());
+        Arc::new(Self { source, slots, readers, settings, next_id, reachable })
     }
 
     /// The slot for a key with this hash.
@@ -203,7 +216,13 @@ impl Connections {
 
     /// The connection broke under a request.
     pub(super) fn broke(self: &Arc<Self>, slot: usize, lease: &Lease) {
-        if self.slots[slot].lose(lease.id) {
+        self.lost(slot, lease.id);
+    }
+
+    /// The same, of the connection with this number, or of one that belongs to it.
+    fn lost(self: &Arc<Self>, slot: usize, id: u64) {
+        if self.slots[slot].lose(id) {
+            self.readers.clear(slot);
             self.spawn_connector(slot);
         }
     }
@@ -212,23 +231,24 @@ impl Connections {
     /// since every read until then may be a stale one.
     fn leave_old_primary(self: &Arc<Self>, slot: usize) {
         if self.slots[slot].leave(self.source.moves()) {
+            self.readers.clear(slot);
             self.spawn_connector(slot);
         }
     }
 
     /// A request over the connection was not answered in time.
-    pub(super) fn timed_out(self: &Arc<Self>, slot: usize, lease: &Lease) {
+    pub(super) fn timed_out(self: &Arc<Self>, slot: usize, id: u64) {
         if self.slots[slot].timed_out() >= SUSPICIOUS_TIMEOUTS {
-            self.replace(slot, lease);
+            self.replace(slot, id);
         }
     }
 
     /// The caller of a request over the connection stopped waiting for the answer.
-    pub(super) fn given_up(self: &Arc<Self>, slot: usize, lease: &Lease) {
+    pub(super) fn given_up(self: &Arc<Self>, slot: usize, id: u64) {
         self.slots[slot].given_up();
         // A future may be dropped anywhere.
         if self.is_silent(slot) && Handle::try_current().is_ok() {
-            self.replace(slot, lease);
+            self.replace(slot, id);
         }
     }
 
@@ -238,12 +258,12 @@ impl Connections {
     }
 
     /// The connection works, but leads to the wrong place: makes another one in the background and changes over.
-    pub(super) fn replace(self: &Arc<Self>, slot: usize, lease: &Lease) {
+    pub(super) fn replace(self: &Arc<Self>, slot: usize, old: u64) {
         if !self.slots[slot].begin_replacing() {
             return;
         }
         let replacement = Replacement::new(Arc::downgrade(self), slot);
-        let (mut attempt, old) = (self.attempt(), lease.id);
+        let mut attempt = self.attempt();
         tokio::spawn(async move {
             let mut backoff = FIRST_BACKOFF;
             loop {
@@ -253,6 +273,7 @@ impl Connections {
                     Ok(shared) => {
                         let version = shared.version;
                         connections.slots[slot].replace(old, shared, connections.new_id());
+                        connections.readers.clear(slot);
                         connections.catch_up(slot, version);
                         break;
                     }
@@ -326,6 +347,7 @@ impl Connections {
         for slot in &self.slots {
             slot.close();
         }
+        self.readers.close();
         self.source.close();
         self.reachable.notify_waiters();
     }

@@ -26,6 +26,11 @@ pub(super) async fn check_primary(connection: &mut MultiplexedConnection) -> Res
     Err(CacheError::new(ErrorKind::Connection, message).with_effect(Effect::None))
 }
 
+/// Whether this reply to ROLE is a primary's.
+pub(super) fn is_primary(role: Value) -> bool {
+    first_text(role).as_deref() == Some("master")
+}
+
 async fn ask(
     connection: &mut MultiplexedConnection,
     command: &Cmd,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::source::Shared;
 use super::{Connections, Lease};
+use crate::store::redis::address::Endpoint;
 
 /// What a slot holds. One connector task at a time is responsible for it in `Connecting` and `Down`, none otherwise.
 pub(super) enum State {
@@ -73,6 +74,23 @@ impl Slot {
             State::Ready { id, shared } => {
                 shared.handle(moves).map(|connection| Lease { connection, id: *id })
             }
+            _ => None,
+        }
+    }
+
+    /// The number of the connection that [`lease`](Self::lease) would lend.
+    #[inline]
+    pub(super) fn current(&self, moves: u64) -> Option<u64> {
+        match &*self.state.borrow() {
+            State::Ready { id, shared } if shared.leads_to_primary(moves) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Where it leads, if it is still that connection.
+    pub(super) fn endpoint(&self, id: u64) -> Option<Endpoint> {
+        match &*self.state.borrow() {
+            State::Ready { id: now, shared } if *now == id => Some(shared.endpoint.clone()),
             _ => None,
         }
     }

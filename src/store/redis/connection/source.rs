@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cachex_core::{CacheError, ErrorKind};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client};
+use redis::{AsyncConnectionConfig, Client, RedisResult};
 
 use super::login::Login;
 use super::{PoolStatus, Route, Settings};
 use crate::store::redis::address::Endpoint;
 use crate::store::redis::credentials::hello;
+use crate::store::redis::direct::Reader;
 use crate::store::redis::error;
 use crate::store::redis::sentinel::Guide;
 
@@ -54,16 +55,25 @@ impl Source {
     /// A connection for many to share.
     pub(super) async fn connect(&self) -> Result<Shared, CacheError> {
         let version = self.0.pools.settings.credentials.version();
-        let (connection, moves) = match &self.0.way {
+        let (connection, moves, endpoint) = match &self.0.way {
             Way::Fixed(endpoint) => {
-                (self.0.pools.of(endpoint)?.get().await.map_err(error::from_connecting)?, 0)
+                let connection = self.0.pools.of(endpoint)?.get().await.map_err(error::from_connecting)?;
+                (connection, 0, endpoint.clone())
             }
-            Way::Sentinel(guide) => {
-                let (connection, moves, _) = self.follow(guide).await?;
-                (connection, moves)
-            }
+            Way::Sentinel(guide) => self.follow(guide).await?,
         };
-        Ok(Shared { connection: Some(connection), moves, version })
+        Ok(Shared { connection: Some(connection), moves, version, endpoint })
+    }
+
+    /// A connection for one read at a time to `endpoint`, and the version of the credentials it logged in with, or an
+    /// older one.
+    pub(super) async fn reader(&self, endpoint: &Endpoint) -> RedisResult<(Reader, u64)> {
+        let pools = &self.0.pools;
+        let version = pools.settings.credentials.version();
+        let mut socket = pools.settings.transport.open(endpoint).await?;
+        let must_be_primary = matches!(self.0.way, Way::Sentinel(_));
+        pools.login.run_on(&mut socket, must_be_primary).await?;
+        Ok((Reader::new(socket), version))
     }
 
     /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked; and
@@ -245,6 +255,8 @@ pub(super) struct Shared {
     moves: u64,
     /// The version of the credentials it logged in with, or an older one.
     pub(super) version: u64,
+    /// Where it leads.
+    pub(super) endpoint: Endpoint,
 }
 
 impl Shared {

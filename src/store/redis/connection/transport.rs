@@ -1,18 +1,30 @@
 //! How a server is reached: TCP, TLS or a Unix socket.
 
+use std::io;
 use std::time::Duration;
 
 use cachex_core::CacheError;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use crate::store::redis::address::Endpoint;
+use crate::store::redis::direct::Socket;
 use crate::store::redis::error;
 #[cfg(feature = "redis-tls")]
 use crate::store::redis::tls::Tls;
 
 /// How long a connection may be silent before TCP asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// A peer that vanished without a word is noticed by probes when nothing is sent, and by missing acknowledgements when
+/// something is.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3)
+}
 
 /// What is the same for every server of a kind, wherever it is.
 #[derive(Clone, Debug, Default)]
@@ -30,10 +42,7 @@ impl Transport {
     ///
     /// `InvalidInput` when a certificate cannot be read.
     pub(in super::super) fn info(&self, endpoint: &Endpoint) -> Result<ConnectionInfo, CacheError> {
-        // A peer that vanished without a word is noticed by probes when nothing is sent, and by missing acknowledgements
-        // when something is.
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-        let tcp = TcpSettings::default().set_nodelay(self.tcp_nodelay).set_keepalive(keepalive);
+        let tcp = TcpSettings::default().set_nodelay(self.tcp_nodelay).set_keepalive(keepalive());
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(2 * KEEPALIVE);
         let info = self
@@ -47,6 +56,32 @@ impl Transport {
             return tls.apply(info);
         }
         Ok(info)
+    }
+
+    /// Whether [`open`](Self::open) can serve.
+    pub(in super::super) fn is_plain(&self) -> bool {
+        #[cfg(feature = "redis-tls")]
+        return self.tls.is_none();
+        #[cfg(not(feature = "redis-tls"))]
+        true
+    }
+
+    /// A socket that is connected, without TLS. It sends at once: what a read has to say is one write.
+    pub(super) async fn open(&self, endpoint: &Endpoint) -> io::Result<Box<dyn Socket>> {
+        let (host, port) = match endpoint {
+            #[cfg(unix)]
+            Endpoint::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            #[cfg(not(unix))]
+            Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Tcp { host, port } => (host.as_str(), *port),
+        };
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive())?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
+        Ok(Box::new(stream))
     }
 
     fn addr(&self, endpoint: &Endpoint) -> ConnectionAddr {

@@ -1,0 +1,143 @@
+//! Reads over connections of their own.
+
+use std::sync::{Arc, Weak};
+
+use cachex_core::{CacheError, CacheResponse, Key, StoredBytes};
+use redis::ServerError;
+
+use super::Connections;
+use crate::store::redis::direct::{Badge, Found, Reader};
+use crate::store::redis::error;
+use crate::store::redis::reply::Values;
+
+/// A read that has a connection to itself. Dropping it gives the connection back; an answer that was not waited for is
+/// skipped by whoever has it next.
+pub(in super::super) struct Reading<'a> {
+    connections: &'a Arc<Connections>,
+    slot: usize,
+    at: usize,
+    badge: Badge,
+    /// `None` once it is known to be past use.
+    reader: Option<Reader>,
+    /// Whether the server was asked and has not answered.
+    waiting: bool,
+}
+
+impl Connections {
+    /// A connection for one read of keys that begin with one of this hash, if there is one that nobody has. Never waits.
+    #[inline]
+    pub(in super::super) fn reading(self: &Arc<Self>, slot: usize, hash: u64) -> Option<Reading<'_>> {
+        let at = self.readers.place_of(hash)?;
+        let connection = self.slots[slot].current(self.source.moves())?;
+        let badge = Badge { connection, credentials: self.settings.credentials.version() };
+        match self.readers.take(at, badge) {
+            Found::Reader(reader) => {
+                Some(Reading { connections: self, slot, at, badge, reader: Some(reader), waiting: false })
+            }
+            Found::Wanted => {
+                self.make_reader(slot, at, badge);
+                None
+            }
+            Found::Nothing => None,
+        }
+    }
+
+    /// Makes a reader in the background. One attempt, which does not keep the store alive.
+    fn make_reader(self: &Arc<Self>, slot: usize, at: usize, badge: Badge) {
+        let making = Making(Arc::downgrade(self), at);
+        let Some(endpoint) = self.slots[slot].endpoint(badge.connection) else { return };
+        let (source, limit) = (self.source.clone(), self.settings.connect_timeout);
+        tokio::spawn(async move {
+            let made = tokio::time::timeout(limit, source.reader(&endpoint)).await;
+            let made = made.ok().and_then(Result::ok);
+            making.done(made.map(|(reader, credentials)| (reader, Badge { credentials, ..badge })));
+        });
+    }
+}
+
+impl Reading<'_> {
+    /// Reads one key, or several in one step. `None` when the connection turned out to be closed before anything was
+    /// sent: the read can go another way.
+    pub(in super::super) async fn read<P: StoredBytes>(
+        mut self,
+        keys: &[Key],
+        many: bool,
+    ) -> Option<Result<CacheResponse<P>, CacheError>> {
+        if self.reader.as_mut()?.is_gone().await {
+            self.reader = None;
+            return None;
+        }
+        let mut values = Values::with_capacity(keys.len());
+        Some(match self.ask(keys, many, &mut values).await {
+            Ok(None) => values.into_response(many),
+            Ok(Some(refusal)) => {
+                if error::leads_astray(&refusal) {
+                    self.connections.replace(self.slot, self.badge.connection);
+                }
+                Err(error::from_server(&refusal))
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn ask<P: StoredBytes>(
+        &mut self,
+        keys: &[Key],
+        many: bool,
+        values: &mut Values<P>,
+    ) -> Result<Option<ServerError>, CacheError> {
+        let (slot, id) = (self.slot, self.badge.connection);
+        let Some(reader) = &mut self.reader else { return Err(error::unexpected_reply()) };
+        self.waiting = true;
+        let asked = reader.read(keys, many, |value, after| values.push(value, after));
+        let asked = tokio::time::timeout(self.connections.settings.response_timeout, asked).await;
+        self.waiting = false;
+        match asked {
+            Ok(Ok(answer)) => {
+                self.connections.answered(slot);
+                Ok(answer)
+            }
+            Ok(Err(failure)) => {
+                self.reader = None;
+                self.connections.lost(slot, id);
+                Err(error::from_driver(failure))
+            }
+            Err(_) => {
+                self.connections.timed_out(slot, id);
+                Err(error::from_driver(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+            }
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        match self.reader.take() {
+            Some(reader) => self.connections.readers.put_back(self.at, reader, self.badge),
+            None => self.connections.readers.lose(self.at),
+        }
+        if self.waiting {
+            self.connections.given_up(self.slot, self.badge.connection);
+        }
+    }
+}
+
+/// Held by the task that makes a reader: when the task is dropped before it is done, as by a runtime that shuts down, the
+/// place is free again.
+struct Making(Weak<Connections>, usize);
+
+impl Making {
+    fn done(mut self, made: Option<(Reader, Badge)>) {
+        if let Some(connections) = std::mem::take(&mut self.0).upgrade() {
+            connections.readers.made(self.1, made);
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some(connections) = self.0.upgrade() {
+            connections.readers.forget(self.1);
+        }
+    }
+}

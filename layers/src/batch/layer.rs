@@ -97,7 +97,7 @@ impl Settings {
 /// | setting | default | range |
 /// |---|---|---|
 /// | [`lanes`](Self::lanes) | 4 | 1 to 256 |
-/// | [`max_batch`](Self::max_batch) | 128 keys | 1 to 16,384 |
+/// | [`max_batch`](Self::max_batch) | 256 keys | 1 to 16,384 |
 /// | [`max_key_bytes`](Self::max_key_bytes) | 64 KiB | 4 KiB (one longest key) to 16 MiB |
 /// | [`queue`](Self::queue) | 4,096 callers per lane | 1 to 1,048,576 |
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ impl Default for BatchLayerBuilder {
 }
 
 impl BatchLayerBuilder {
-    const DEFAULTS: Settings = Settings { lanes: 4, max_batch: 128, max_key_bytes: 64 << 10, queue: 4096 };
+    const DEFAULTS: Settings = Settings { lanes: 4, max_batch: 256, max_key_bytes: 64 << 10, queue: 4096 };
 
     /// How many batches may be under way at a time. A key always takes the same lane, and lanes divide the keys as a
     /// `RedisStore` divides them among its connections: with a multiple of those, the keys of a lane share a connection.

@@ -1,5 +1,7 @@
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
 
 use super::aead::{Aead, Sealer};
 use super::key::{EncryptionKey, KeyError, KeyId};
@@ -9,7 +11,13 @@ use super::key::{EncryptionKey, KeyError, KeyId};
 /// A handle: clones share the keys, and a change takes effect for every value that is sealed or opened after it. The secrets
 /// are overwritten when the last value that uses them is done; `Debug` shows the numbers only.
 #[derive(Clone)]
-pub struct KeyRing(Arc<RwLock<Arc<Keys>>>);
+pub struct KeyRing(Arc<Ring>);
+
+struct Ring {
+    current: ArcSwap<Keys>,
+    /// Held by who changes them.
+    changing: Mutex<()>,
+}
 
 /// Never changed, only replaced.
 #[derive(Clone)]
@@ -53,7 +61,7 @@ impl KeyRing {
         let mut keys = Keys { active: id, all: Vec::new() };
         // The first key of an empty ring is never a duplicate.
         let _ = keys.add(id, key);
-        Self(Arc::new(RwLock::new(Arc::new(keys))))
+        Self(Arc::new(Ring { current: ArcSwap::from_pointee(keys), changing: Mutex::new(()) }))
     }
 
     /// A ring of several keys: `key` seals and opens; add those that only open.
@@ -111,16 +119,17 @@ impl KeyRing {
         self.keys().all.iter().map(|key| key.id).collect()
     }
 
-    /// The keys as they are now. The lock is held for a reference count only, never while a value is sealed or opened.
-    pub(super) fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The keys as they are now. Every read asks, on every thread: so it takes no lock and counts no reference.
+    #[inline]
+    pub(super) fn keys(&self) -> Guard<Arc<Keys>> {
+        self.0.current.load()
     }
 
     fn change(&self, change: impl FnOnce(&mut Keys) -> Result<(), KeyError>) -> Result<(), KeyError> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Keys::clone(&current);
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Keys::clone(&self.keys());
         change(&mut next)?;
-        *current = Arc::new(next);
+        self.0.current.store(Arc::new(next));
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-use std::fmt;
+use std::{array, fmt};
 
 use cachex_core::{CodecId, Key};
 
 use super::write::checksum;
 use super::{
-    CHECKSUM_LEN, Cipher, EnvelopeError, FLAG_COMPRESSED, FLAG_SEALED, FLAG_TAGGED, FLAGS, Header, MAGIC,
-    TagIter, VERSION,
+    CHECKSUM_LEN, Cipher, EnvelopeError, FLAG_COMPRESSED, FLAG_SEALED, FLAG_TAGGED, FLAGS, HEADER_LEN,
+    Header, MAGIC, TagIter, VERSION,
 };
 
 /// A parsed envelope. It borrows the stored bytes and owns nothing.
@@ -72,32 +72,33 @@ impl<'a> Envelope<'a> {
 
     /// As [`Envelope::parse`], without the checksum: for bytes that never left this process.
     pub(crate) fn parse_unchecked(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let mut cursor = Cursor::new(bytes);
-        if bytes.len() < MAGIC.len() || cursor.array()? != MAGIC {
+        if !bytes.starts_with(&MAGIC) {
             return Err(EnvelopeError::NotAnEnvelope);
         }
-        let version = cursor.u8()?;
+        let version = *bytes.get(MAGIC.len()).ok_or(EnvelopeError::Truncated)?;
         if version != VERSION {
             return Err(EnvelopeError::UnknownVersion(version));
         }
-        let flags = cursor.u8()?;
+        let mut cursor = Cursor::new(bytes);
+        // All of the header is there, or nothing of it is read: one look at the length instead of seven.
+        let head = cursor.array::<HEADER_LEN>()?;
+        let (flags, codec, compression) = (head[3], head[4], head[5]);
+        let time = |at: usize| u64::from_le_bytes(array::from_fn(|n| if n < 6 { head[at + n] } else { 0 }));
         if flags & !FLAGS != 0 {
             return Err(EnvelopeError::Malformed("reserved flags are set"));
         }
-        let codec = cursor.u8()?;
         if codec == 0 {
             return Err(EnvelopeError::Malformed("codec id is zero"));
         }
-        let compression = cursor.u8()?;
         if (compression != 0) != (flags & FLAG_COMPRESSED != 0) {
             return Err(EnvelopeError::Malformed("compression id contradicts the flags"));
         }
         let header = Header {
             codec: CodecId(codec),
             compression,
-            created_ms: cursor.u48()?,
-            expires_ms: cursor.u48()?,
-            fingerprint: cursor.u64()?,
+            created_ms: time(6),
+            expires_ms: time(12),
+            fingerprint: u64::from_le_bytes(array::from_fn(|n| head[18 + n])),
         };
         let tags = if flags & FLAG_TAGGED != 0 { TagIter::parse(&mut cursor)? } else { TagIter::default() };
         #[cfg(feature = "encrypt")]
@@ -208,11 +209,6 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn u16(&mut self) -> Result<u16, EnvelopeError> {
         self.array().map(u16::from_le_bytes)
-    }
-
-    pub(super) fn u48(&mut self) -> Result<u64, EnvelopeError> {
-        let [a, b, c, d, e, f] = self.array()?;
-        Ok(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
     }
 
     pub(super) fn u64(&mut self) -> Result<u64, EnvelopeError> {

@@ -10,6 +10,7 @@ use cachex_core::{
     CacheError, CacheRequest, CacheResponse, Codec, CodecError, Encoded, Entry, EntryMeta, ErrorKind, Key,
     StaleReason, StoredBytes, Ttl, clock,
 };
+use tokio::time::Instant;
 use tower_service::Service;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,7 +24,13 @@ const LAYER: &str = "serialize";
 /// A buffer that grew beyond this is not kept for the next value of its thread.
 const SCRATCH_KEPT: usize = 1 << 20;
 
+/// For so long a thread counts on from a reading of the system's clock: a clock that is set is noticed after that.
+const WALL_KEPT: Duration = Duration::from_millis(50);
+
 thread_local! {
+    /// When this thread last read the system's clock, and what it said.
+    static WALL: Cell<Option<(Instant, u64)>> = const { Cell::new(None) };
+
     /// Values are encoded here first, so that each costs one allocation of exactly its size.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -82,8 +89,9 @@ impl<C> Shared<C> {
         self.schemas.get(TypeId::of::<T>(), find)
     }
 
-    fn wall_clock(&self) -> SystemTime {
-        self.settings.wall_clock.as_ref().map_or_else(SystemTime::now, |clock| clock())
+    /// Milliseconds since 1970, at `now`.
+    fn wall_clock(&self, now: Instant) -> u64 {
+        self.settings.wall_clock.as_ref().map_or_else(|| system_ms(now), |clock| to_ms(clock()))
     }
 
     fn encode<T: 'static>(
@@ -96,7 +104,7 @@ impl<C> Shared<C> {
     where
         C: Codec<T>,
     {
-        let created_ms = to_ms(self.wall_clock());
+        let created_ms = self.wall_clock(clock::now());
         let header = Header {
             created_ms,
             expires_ms: if let Ttl::After(ttl) = ttl { created_ms.saturating_add(ms(ttl)) } else { 0 },
@@ -180,7 +188,8 @@ impl<C> Shared<C> {
     /// What the layers beneath know, filled up with what the envelope knows, on this process' clock. Clocks of other hosts may be
     /// wrong by any amount: what they say is capped, never trusted.
     fn meta(&self, mut meta: EntryMeta, header: &Header) -> EntryMeta {
-        let (now, now_ms) = (clock::now(), to_ms(self.wall_clock()));
+        let now = clock::now();
+        let now_ms = self.wall_clock(now);
         if meta.created_at.is_none() && header.created_ms != 0 {
             let age = Duration::from_millis(now_ms.saturating_sub(header.created_ms));
             meta.created_at = now.checked_sub(age);
@@ -229,6 +238,20 @@ impl Schemas {
 #[cold]
 fn too_large(bytes: usize, max: usize) -> CacheError {
     CacheError::new(ErrorKind::TooLarge, format!("stored value is {bytes} bytes long, {max} at most"))
+}
+
+/// What the system's clock says, in milliseconds since 1970. `now` is known already, and telling the one from the other is
+/// cheaper than reading a second clock.
+fn system_ms(now: Instant) -> u64 {
+    if let Some((at, ms)) = WALL.get()
+        && let Some(since) = now.checked_duration_since(at)
+        && since < WALL_KEPT
+    {
+        return ms + since.subsec_millis() as u64;
+    }
+    let ms = to_ms(SystemTime::now());
+    WALL.set(Some((now, ms)));
+    ms
 }
 
 fn to_ms(at: SystemTime) -> u64 {

@@ -24,28 +24,35 @@ impl Aead for XChaCha {
     }
 
     fn seal(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8]) -> Result<Tag, Refused> {
-        let (key, nonce) = self.of_message(nonce)?;
-        let tag = key.seal_in_place_separate_tag(nonce, Aad::from(associated), payload);
+        let key = LessSafeKey::new(self.of_message(nonce)?);
+        let tag = key.seal_in_place_separate_tag(short(nonce), Aad::from(associated), payload);
         Tag::try_from(tag.map_err(|_| Refused)?.as_ref()).map_err(|_| Refused)
     }
 
     fn open(&self, nonce: &Nonce, associated: &[u8], payload: &mut [u8], tag: &Tag) -> Result<(), Refused> {
-        let (key, nonce) = self.of_message(nonce)?;
+        let key = LessSafeKey::new(self.of_message(nonce)?);
         let opened =
-            key.open_in_place_separate_tag(nonce, Aad::from(associated), (*tag).into(), payload, 0..);
+            key.open_in_place_separate_tag(short(nonce), Aad::from(associated), (*tag).into(), payload, 0..);
         opened.map(drop).map_err(|_| Refused)
     }
 }
 
 impl XChaCha {
-    /// The key and the nonce that ChaCha20-Poly1305 takes for the message with this nonce.
-    fn of_message(&self, nonce: &Nonce) -> Result<(LessSafeKey, ShortNonce), Refused> {
-        let (front, back) = nonce.split_first_chunk::<16>().ok_or(Refused)?;
+    /// The key that ChaCha20-Poly1305 takes for the message with this nonce. Inlined, since `ring`'s keys are large to move.
+    #[inline(always)]
+    fn of_message(&self, nonce: &Nonce) -> Result<UnboundKey, Refused> {
+        let (front, _) = nonce.split_first_chunk::<16>().ok_or(Refused)?;
         let mut key = hchacha::<R20>(self.0.bytes().into(), front.into());
         let unbound = UnboundKey::new(&CHACHA20_POLY1305, &key);
         key.as_mut_slice().zeroize();
-        let mut short = [0; 12];
-        short[4..].copy_from_slice(back);
-        Ok((LessSafeKey::new(unbound.map_err(|_| Refused)?), ShortNonce::assume_unique_for_key(short)))
+        unbound.map_err(|_| Refused)
     }
+}
+
+/// The nonce that goes with it.
+#[inline(always)]
+fn short(nonce: &Nonce) -> ShortNonce {
+    let mut short = [0; 12];
+    short[4..].copy_from_slice(&nonce[16..]);
+    ShortNonce::assume_unique_for_key(short)
 }

@@ -13,7 +13,7 @@ fn settings_are_shown() {
     assert_eq!(format!("{layer:?}"), format!("BatchLayer {{ {settings} }}"));
     let stack = layer.layer(cachex_core::testing::Leaf::<String>::new());
     assert!(format!("{stack:?}").starts_with(&format!("Batch {{ {settings}, inner: Leaf")), "{stack:?}");
-    let defaults = "BatchLayer { lanes: 4, max_batch: 128, max_key_bytes: 65536, queue: 4096 }";
+    let defaults = "BatchLayer { lanes: 4, max_batch: 256, max_key_bytes: 65536, queue: 4096 }";
     assert_eq!(format!("{:?}", BatchLayer::default()), defaults);
     assert!(format!("{:?}", layer.handle()).contains("queued: 0"));
 }

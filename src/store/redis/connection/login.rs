@@ -53,7 +53,11 @@ impl Login {
 
     /// The same, on a socket that is not the driver's. What a shared connection goes on without, a server that loads its
     /// data or a role it does not tell, is an error here: reads have another way.
-    pub(super) async fn run_on(&self, socket: &mut Box<dyn Socket>, must_be_primary: bool) -> RedisResult<()> {
+    pub(super) async fn run_on(
+        &self,
+        socket: &mut Box<dyn Socket>,
+        must_be_primary: bool,
+    ) -> RedisResult<()> {
         let auth = self.credentials.current().1.map(|credentials| credentials.auth());
         let role = must_be_primary.then(|| redis::cmd("ROLE"));
         let demands: Vec<&Cmd> = auth.iter().chain(&self.select).chain(&role).collect();

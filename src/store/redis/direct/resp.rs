@@ -43,6 +43,14 @@ pub(super) fn ask(output: &mut BytesMut, keys: &[Key], many: bool) {
 }
 
 fn head(output: &mut BytesMut, kind: u8, number: usize) {
+    // The length of most keys, and the size of most batches: one store.
+    if number < 100 {
+        let digits = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        return match digits {
+            [b'0', one] => output.extend_from_slice(&[kind, one, b'\r', b'\n']),
+            [ten, one] => output.extend_from_slice(&[kind, ten, one, b'\r', b'\n']),
+        };
+    }
     // No number is longer.
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), number);

@@ -74,9 +74,9 @@ impl Compartment {
         }
     }
 
-    /// Takes a permit, or a place in the queue.
+    /// Takes a permit, if one is free. Else it answers what it saw. It never panics.
     #[inline]
-    pub(super) fn enter(&self) -> Entry {
+    pub(super) fn enter_at_once(&self) -> Result<(), u64> {
         let mut word = self.word.load(Ordering::Relaxed);
         while in_use(word) < self.max {
             // Acquire: what ran under the permit before is over for us, too.
@@ -86,14 +86,21 @@ impl Compartment {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Entry::Granted,
+                Ok(_) => return Ok(()),
                 Err(now) => word = now,
             }
         }
-        self.enter_queue(word)
+        Err(word)
     }
 
-    #[cold]
+    /// Takes a permit, or a place in the queue.
+    pub(super) fn enter(&self) -> Entry {
+        match self.enter_at_once() {
+            Ok(()) => Entry::Granted,
+            Err(seen) => self.enter_queue(seen),
+        }
+    }
+
     fn enter_queue(&self, seen: u64) -> Entry {
         // A storm of refusals never touches the lock.
         if queued(seen) >= self.max_queued {

@@ -89,15 +89,28 @@ impl Claim {
 }
 
 impl Place {
-    /// A permit or a place in the queue, `None` when there is neither.
+    /// A permit, if one is free.
+    ///
+    /// It never panics, and whoever has a request meanwhile relies on that: a request that is to be dropped by an unwinding
+    /// stack has an address, is not kept in registers, and its next move waits for the parts it was just written in.
     #[inline]
+    pub(super) fn at_once(compartments: &Arc<Compartments>, class: OpClass) -> Option<Self> {
+        compartments.of(class).enter_at_once().ok().map(|()| Self::new(compartments, class, &Hold::Permit))
+    }
+
+    /// A permit or a place in the queue, `None` when there is neither.
     pub(super) fn take(compartments: &Arc<Compartments>, class: OpClass) -> Option<Self> {
         let hold = match compartments.of(class).enter() {
             Entry::Granted => Hold::Permit,
             Entry::Queued(id) => Hold::Queued(id),
             Entry::Full => return None,
         };
-        Some(Self { compartments: Arc::clone(compartments), claim: Claim::new(class, &hold) })
+        Some(Self::new(compartments, class, &hold))
+    }
+
+    #[inline]
+    fn new(compartments: &Arc<Compartments>, class: OpClass, hold: &Hold) -> Self {
+        Self { compartments: Arc::clone(compartments), claim: Claim::new(class, hold) }
     }
 
     #[inline]

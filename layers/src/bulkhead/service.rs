@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, OpClass, clock};
 use tower_service::Service;
 
 use super::future::{ResponseFuture, Wait};
@@ -33,26 +33,27 @@ impl<S> Bulkhead<S> {
 
     service_accessors!(S);
 
+    /// A call that found no permit at once waits in the queue, unless that is full.
+    ///
     /// The call that waits takes the instance that was readied. The clone that is left in its stead is readied anew.
     #[cold]
-    fn queue<V>(&mut self, place: Place, request: Option<CacheRequest<V>>) -> Box<Wait<V, S>>
+    fn late<V>(
+        &mut self,
+        class: OpClass,
+        request: Option<CacheRequest<V>>,
+    ) -> Result<Box<Wait<V, S>>, CacheError>
     where
         S: Clone,
     {
+        let place = Place::take(&self.compartments, class);
+        // What was reserved beneath is not kept for a call that may come late or never.
         let clone = self.inner.clone();
-        let deadline = clock::now().checked_add(self.compartments.settings.queue_timeout);
         let readied = std::mem::replace(&mut self.inner, clone);
-        Box::new(Wait { place: Some(place), deadline, sleep: None, readied, request })
-    }
-
-    /// What was reserved beneath is not kept for a call that may come late or never.
-    #[cold]
-    fn refuse<V>(&mut self) -> ResponseFuture<V, S>
-    where
-        S: Service<CacheRequest<V>> + Clone,
-    {
-        self.inner = self.inner.clone();
-        ResponseFuture::rejected(CacheError::rejection(ErrorKind::BulkheadFull, None))
+        let Some(place) = place else {
+            return Err(CacheError::rejection(ErrorKind::BulkheadFull, None));
+        };
+        let deadline = clock::now().checked_add(self.compartments.settings.queue_timeout);
+        Ok(Box::new(Wait { place: Some(place), deadline, sleep: None, readied, request }))
     }
 }
 
@@ -74,14 +75,19 @@ where
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
-        let mut permit = None;
-        if op.is_sheddable() {
-            match Place::take(&self.compartments, op.class()) {
-                Some(place) if place.is_permit() => permit = Some(place),
-                Some(place) => return ResponseFuture::waiting(self.queue(place, Some(request))),
-                None => return self.refuse(),
+        let permit = if op.is_sheddable() {
+            let permit = Place::at_once(&self.compartments, op.class());
+            if permit.is_none() {
+                // Wrapped, the request is moved there: see `Place::at_once`.
+                return match self.late(op.class(), Some(request)) {
+                    Ok(wait) => ResponseFuture::waiting(wait),
+                    Err(refusal) => ResponseFuture::rejected(refusal),
+                };
             }
-        }
+            permit
+        } else {
+            None
+        };
         // The one place where the inner service is called: its future can then be written where it is to stay.
         ResponseFuture::running(self.inner.call(request), permit)
     }

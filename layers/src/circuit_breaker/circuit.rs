@@ -70,7 +70,14 @@ impl Word {
     const STATE_BITS: u32 = 3;
 
     fn state(self) -> CircuitState {
-        CircuitState::ALL[(self.0 & ((1 << Self::STATE_BITS) - 1)) as usize]
+        // No array: the bounds check could panic, see `CircuitBreaker::call`.
+        match self.0 & ((1 << Self::STATE_BITS) - 1) {
+            0 => CircuitState::Closed,
+            1 => CircuitState::Open,
+            2 => CircuitState::HalfOpen,
+            3 => CircuitState::ForcedOpen,
+            _ => CircuitState::ForcedClosed,
+        }
     }
 
     fn next(self, state: CircuitState) -> Self {

@@ -39,6 +39,8 @@ pin_project! {
 /// A call that has not been made yet.
 pub(super) struct Unready<V, S> {
     pub(super) service: S,
+    /// Whether the service was polled ready before and not called since: it is not asked again.
+    pub(super) ready: bool,
     /// Gone once the call is made.
     pub(super) request: Option<CacheRequest<V>>,
 }
@@ -103,7 +105,9 @@ where
             }
             // Readying => (Readying | Called)
             StateProj::Readying { call } => {
-                ready!(call.service.poll_ready(cx))?;
+                if !call.ready {
+                    ready!(call.service.poll_ready(cx))?;
+                }
                 let future = call.service.call(call.request.take().expect("polled after completion"));
                 state.set(State::Called { future });
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cachex_core::CacheError;
+use cachex_core::{CacheError, OpClass};
 
 use super::circuit::Ticket;
 use super::settings::Verdict;
@@ -18,13 +18,13 @@ use super::shared::Shared;
 /// half-written fields.
 pub(super) struct Entry<'a> {
     shared: &'a Arc<Shared>,
-    circuit: usize,
+    circuit: OpClass,
     ticket: Ticket,
 }
 
 impl<'a> Entry<'a> {
     #[inline]
-    pub(super) fn new(shared: &'a Arc<Shared>, circuit: usize, ticket: Ticket) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, circuit: OpClass, ticket: Ticket) -> Self {
         Self { shared, circuit, ticket }
     }
 
@@ -36,7 +36,7 @@ impl<'a> Entry<'a> {
             shared: Arc::clone(this.shared),
             ticket: this.ticket,
             since: None,
-            circuit: this.circuit as u8,
+            circuit: this.circuit,
             stage: Stage::Waiting,
         }
     }
@@ -56,7 +56,7 @@ pub(super) struct Guard {
     /// When the call was first seen suspended, which is its start as far as one poll tells, in nanoseconds and one more.
     /// None before that, or if nobody needs to know.
     since: Option<NonZeroU64>,
-    circuit: u8,
+    circuit: OpClass,
     stage: Stage,
 }
 
@@ -96,7 +96,7 @@ impl Guard {
 
     #[inline(always)]
     fn settle_success(&mut self) {
-        let circuit = self.shared.circuit(self.circuit.into());
+        let circuit = self.shared.circuit(self.circuit);
         if self.since.is_none()
             && circuit.counts(self.ticket)
             && circuit.succeeded(self.ticket, None, || self.shared.read_clock())
@@ -111,7 +111,7 @@ impl Guard {
     fn settle_slowly(&mut self, error: Option<&CacheError>) {
         self.stage = Stage::Settled;
         let shared = &*self.shared;
-        let circuit = shared.circuit(self.circuit.into());
+        let circuit = shared.circuit(self.circuit);
         if !circuit.counts(self.ticket) {
             return;
         }
@@ -139,6 +139,6 @@ impl Drop for Guard {
             Stage::Running => Verdict::Failure,
             Stage::Waiting => Verdict::Neither,
         };
-        self.shared.abandon(self.circuit.into(), self.ticket, verdict);
+        self.shared.abandon(self.circuit, self.ticket, verdict);
     }
 }

@@ -71,7 +71,7 @@ impl fmt::Debug for CircuitBreakerHandle {
 #[derive(Clone)]
 pub struct CircuitHandle {
     shared: Arc<Shared>,
-    index: usize,
+    index: OpClass,
 }
 
 impl CircuitHandle {

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, OpClass};
 use tower_service::Service;
 
 use super::future::{ResponseFuture, Unready};
-use super::guard::Entry;
+use super::guard::{Entry, Guard};
 use super::handle::CircuitBreakerHandle;
 use super::shared::Shared;
 
@@ -32,6 +32,28 @@ impl<S> CircuitBreaker<S> {
     }
 
     service_accessors!(S);
+
+    /// A call that its circuit does not pass at once: it is refused, or waits for its inner service's readiness.
+    #[cold]
+    fn late<V>(
+        &mut self,
+        circuit: OpClass,
+        request: Option<CacheRequest<V>>,
+    ) -> Result<(Box<Unready<V, S>>, Guard), CacheError>
+    where
+        S: Clone,
+    {
+        // A refusal leaves the readiness for the next call.
+        let ticket = self.shared.admit(circuit)?;
+        let entry = Entry::new(&self.shared, circuit, ticket);
+        let mut service = self.inner.clone();
+        let ready = std::mem::take(&mut self.ready);
+        if ready {
+            // What is reserved beneath is this call's, and might be all there is.
+            std::mem::swap(&mut service, &mut self.inner);
+        }
+        Ok((Box::new(Unready { service, ready, request }), entry.passed()))
+    }
 }
 
 /// By hand: a clone of the inner service has not been polled ready, whatever this one was.
@@ -73,34 +95,32 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
-        // What is rare is out of line, and neither takes the request's address nor writes the future: both can then be
-        // kept in registers, or written where they are wanted, by what is common.
-        let Some(index) = self.shared.circuit_of(request.op()) else {
-            return if std::mem::take(&mut self.ready) {
-                ResponseFuture::called(self.inner.call(request), None)
-            } else {
-                ResponseFuture::readying(boxed(&self.inner, Some(request)), None)
-            };
+        // A request that is dropped here, be it by an unwinding stack, has an address. It is then not kept in registers, and
+        // its next move waits for the parts it was just written in, which costs as much as all the rest. So what is common
+        // cannot panic, and what is rare is out of line and takes the request with it, moved into an option. Nor does it
+        // write the future, which is for the same reason.
+        let entry = match self.shared.circuit_of(request.op()) {
+            None => None,
+            Some(circuit) => {
+                let Some(ticket) = self.shared.circuit(circuit).admit_at_once() else {
+                    return match self.late(circuit, Some(request)) {
+                        Ok((call, guard)) => ResponseFuture::readying(call, Some(guard)),
+                        Err(refusal) => ResponseFuture::refused(refusal),
+                    };
+                };
+                Some(Entry::new(&self.shared, circuit, ticket))
+            }
         };
-        let ticket = match self.shared.circuit(index).admit_at_once() {
-            Some(ticket) => ticket,
-            None => match self.shared.admit(index) {
-                Ok(ticket) => ticket,
-                Err(refusal) => return ResponseFuture::refused(refusal),
-            },
-        };
-        let entry = Entry::new(&self.shared, index, ticket);
-        // A refusal leaves the readiness for the next call.
         if !std::mem::take(&mut self.ready) {
-            return ResponseFuture::readying(boxed(&self.inner, Some(request)), Some(entry.passed()));
+            return ResponseFuture::readying(boxed(&self.inner, Some(request)), entry.map(Entry::passed));
         }
         let future = self.inner.call(request);
-        ResponseFuture::called(future, Some(entry.passed()))
+        ResponseFuture::called(future, entry.map(Entry::passed))
     }
 }
 
 /// A call that has to wait for its inner service's readiness.
 #[cold]
-fn boxed<V, S: Clone>(inner: &S, request: Option<CacheRequest<V>>) -> Box<Unready<V, S>> {
-    Box::new(Unready { service: inner.clone(), request })
+fn boxed<V, S: Clone>(service: &S, request: Option<CacheRequest<V>>) -> Box<Unready<V, S>> {
+    Box::new(Unready { service: service.clone(), ready: false, request })
 }

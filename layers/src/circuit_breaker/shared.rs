@@ -34,9 +34,9 @@ impl Shared {
         }
     }
 
-    /// The circuit an operation is subject to.
+    /// The circuit an operation is subject to, by the class it is for.
     #[inline]
-    pub(super) fn circuit_of(&self, op: Op) -> Option<usize> {
+    pub(super) fn circuit_of(&self, op: Op) -> Option<OpClass> {
         let class = match op {
             Op::Ping | Op::Close => return None,
             // A server out of memory still removes; and removing, unlike taking a lock, is what helps it.
@@ -47,19 +47,20 @@ impl Shared {
         Some(self.index(class))
     }
 
+    /// The class whose circuit this one's operations are subject to.
     #[inline]
-    pub(super) fn index(&self, class: OpClass) -> usize {
-        if self.settings.per_class { class as usize } else { 0 }
+    pub(super) fn index(&self, class: OpClass) -> OpClass {
+        if self.settings.per_class { class } else { OpClass::ALL[0] }
     }
 
     #[inline]
-    pub(super) fn circuit(&self, index: usize) -> &Circuit {
-        &self.circuits[index]
+    pub(super) fn circuit(&self, index: OpClass) -> &Circuit {
+        &self.circuits[index as usize]
     }
 
     /// Decides on a call that a circuit does not pass at once.
     #[cold]
-    pub(super) fn admit(&self, circuit: usize) -> Result<Ticket, CacheError> {
+    pub(super) fn admit(&self, circuit: OpClass) -> Result<Ticket, CacheError> {
         match self.circuit(circuit).admit(self.env(self.read_clock())) {
             Admission::Admitted(ticket) => Ok(ticket),
             Admission::Refused(wait) => Err(CacheError::rejection(ErrorKind::CircuitOpen, wait)),
@@ -92,7 +93,7 @@ impl Shared {
 
     /// Takes note of a call that has no result.
     #[cold]
-    pub(super) fn abandon(&self, circuit: usize, ticket: Ticket, verdict: Verdict) {
+    pub(super) fn abandon(&self, circuit: OpClass, ticket: Ticket, verdict: Verdict) {
         let circuit = self.circuit(circuit);
         if circuit.counts(ticket) {
             circuit.finished(ticket, verdict, false, self.env(self.read_clock()));

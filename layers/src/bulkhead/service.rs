@@ -72,7 +72,7 @@ where
 
     // The caller keeps the future where it awaits it. Inlined there, only the fields of the state it is in are written;
     // returned from a function, the whole of it would be copied, which costs as much as the permit itself.
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
         let permit = if op.is_sheddable() {

@@ -67,14 +67,16 @@ impl Limits {
         nanos(clock::now().saturating_duration_since(self.epoch))
     }
 
-    /// Asks all limits of this class for a cell.
+    /// Takes a cell if one is at hand. It never panics.
     #[inline]
+    pub(super) fn admit_at_once(&self, class: OpClass) -> bool {
+        self.class(class).is_none() && self.stack.enter_at_once()
+    }
+
+    /// Asks all limits of this class for a cell.
     pub(super) fn admit(self: &Arc<Self>, class: OpClass) -> Admission {
         if let Some(limit) = self.class(class) {
             return self.admit_class(class, limit, self.now());
-        }
-        if self.stack.enter_at_once() {
-            return Admission::Pass;
         }
         let now = self.now();
         match self.stack.enter(now, self.patience) {

@@ -3,20 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, OpClass};
 use tower_service::Service;
 
 use super::future::{ResponseFuture, Wait};
 use super::handle::RateLimitHandle;
-use super::limits::{Admission, Limits, Turn};
+use super::limits::{Admission, Limits};
 
 /// Lets at most so many operations in a time through to `S`: see the [module](super).
 #[derive(Clone)]
 pub struct RateLimit<S> {
     inner: S,
     limits: Arc<Limits>,
+}
+
+/// What becomes of a call for which there is no cell.
+enum NotNow<V, S> {
+    Wait(Box<Wait<V, S>>),
+    Refused(CacheError),
 }
 
 impl<S> RateLimit<S> {
@@ -32,25 +37,37 @@ impl<S> RateLimit<S> {
 
     service_accessors!(S);
 
-    /// The call that waits takes the instance that was readied. The clone that is left in its stead is readied anew.
-    #[cold]
-    fn queue<V>(&mut self, turn: Box<Turn>, request: Option<CacheRequest<V>>) -> Box<Wait<V, S>>
+    /// A call that finds no cell at hand. The request comes back if there is one after all.
+    #[inline(never)]
+    fn ask<V>(
+        &mut self,
+        class: OpClass,
+        (request,): (CacheRequest<V>,),
+    ) -> Result<CacheRequest<V>, NotNow<V, S>>
+    where
+        S: Clone,
+    {
+        match self.limits.admit(class) {
+            Admission::Pass => Ok(request),
+            Admission::Wait(turn) => {
+                let readied = self.take_readied();
+                Err(NotNow::Wait(Box::new(Wait { turn, sleep: None, readied, request: Some(request) })))
+            }
+            Admission::Refuse(wait) => {
+                // What was reserved beneath is not kept for a call that may come late or never.
+                drop(self.take_readied());
+                Err(NotNow::Refused(CacheError::rejection(ErrorKind::RateLimited, Some(wait))))
+            }
+        }
+    }
+
+    /// The instance that was readied. The clone that is left in its stead is readied anew.
+    fn take_readied(&mut self) -> S
     where
         S: Clone,
     {
         let clone = self.inner.clone();
-        let readied = std::mem::replace(&mut self.inner, clone);
-        Box::new(Wait { turn, sleep: None, readied, request })
-    }
-
-    /// What was reserved beneath is not kept for a call that may come late or never.
-    #[cold]
-    fn refuse<V>(&mut self, wait: Duration) -> ResponseFuture<V, S>
-    where
-        S: Service<CacheRequest<V>> + Clone,
-    {
-        self.inner = self.inner.clone();
-        ResponseFuture::rejected(CacheError::rejection(ErrorKind::RateLimited, Some(wait)))
+        std::mem::replace(&mut self.inner, clone)
     }
 }
 
@@ -69,16 +86,20 @@ where
 
     // The caller keeps the future where it awaits it. Inlined there, only the fields of the state it is in are written;
     // returned from a function, the whole of it would be copied, which costs more than the decision.
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V, S> {
         let op = request.op();
-        if op.is_sheddable() {
-            match self.limits.admit(op.class()) {
-                Admission::Pass => {}
-                Admission::Wait(turn) => return ResponseFuture::waiting(self.queue(turn, Some(request))),
-                Admission::Refuse(wait) => return self.refuse(wait),
+        // A request that may be dropped here, be it by an unwinding stack, has an address. It is then not kept in registers,
+        // and its next move waits for the parts it was just written in. So it is moved away, in a tuple, to where it may.
+        let request = if !op.is_sheddable() || self.limits.admit_at_once(op.class()) {
+            request
+        } else {
+            match self.ask(op.class(), (request,)) {
+                Ok(request) => request,
+                Err(NotNow::Wait(wait)) => return ResponseFuture::waiting(wait),
+                Err(NotNow::Refused(refusal)) => return ResponseFuture::rejected(refusal),
             }
-        }
+        };
         // The one place where the inner service is called: its future can then be written where it is to stay.
         ResponseFuture::running(self.inner.call(request))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, Effect, clock};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::layer::Past;
@@ -50,8 +50,12 @@ pin_project! {
 
 impl<V, S: Service<CacheRequest<V>>> ResponseFuture<V, S> {
     #[inline]
-    pub(super) fn new(first: S::Future, request: CacheRequest<V>, shared: Arc<Shared<S>>) -> Self {
-        let started = shared.policy.max_elapsed.map(|_| clock::now());
+    pub(super) fn new(
+        first: S::Future,
+        request: CacheRequest<V>,
+        shared: Arc<Shared<S>>,
+        started: Option<Instant>,
+    ) -> Self {
         let past = Past { attempts: 1, in_doubt: false, started };
         Self { state: State::Attempt { attempt: first }, request, shared, past }
     }

@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, clock};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -24,6 +25,19 @@ pub(super) struct Shared<S> {
     pub(super) state: Arc<State>,
     /// Never readied and never called: what further attempts are cloned from.
     pub(super) prototype: S,
+}
+
+impl<S> Shared<S> {
+    /// The request to keep, the one to send, and the time where that is limited.
+    #[inline(never)]
+    fn begin<V>(
+        &self,
+        (request,): (CacheRequest<V>,),
+    ) -> (CacheRequest<V>, CacheRequest<V>, Option<Instant>) {
+        let started = self.policy.max_elapsed.map(|_| clock::now());
+        let first = request.clone();
+        (request, first, started)
+    }
 }
 
 impl<S: Clone> Retry<S> {
@@ -82,7 +96,16 @@ where
     #[inline(always)]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
         self.shared.state.budget.deposit();
-        let first = self.inner.call(request.clone());
-        ResponseFuture::new(first, request, Arc::clone(&self.shared))
+        // Nothing on the way of a read that is not timed can panic or takes the request's address: it is written once,
+        // where it is to stay. See `Place::at_once` of the bulkhead.
+        let (request, first, started) = match request {
+            CacheRequest::Get(get) if self.shared.policy.max_elapsed.is_none() => {
+                let first = CacheRequest::Get(get.clone());
+                (CacheRequest::Get(get), first, None)
+            }
+            request => self.shared.begin((request,)),
+        };
+        let first = self.inner.call(first);
+        ResponseFuture::new(first, request, Arc::clone(&self.shared), started)
     }
 }

@@ -1,12 +1,15 @@
 //! A lane: one read or batch at a time, and those who wait for it.
 //!
 //! ```text
-//!   idle   join               => busy            the caller passes alone, holding the baton
-//!   busy   join               => busy            the caller waits in the last group, or in a new one
-//!   busy   pass on, queue     => busy            whoever held the baton is done: a sender takes it
-//!   busy   pass on, no queue  => idle
-//!   busy   take, queue        => busy            the sender takes the first group
-//!   busy   take, no queue     => idle            the sender is done
+//!   idle    join              => alone           the caller passes alone
+//!   alone   join              => sending         the caller waits, and a sender takes the lane: a read that passes alone
+//!                                                holds up nobody, since its task need not poll it
+//!   alone   pass on           => idle            the read that passed alone is done, unless a sender took the lane
+//!   sending join              => sending         the caller waits in the last group, or in a new one
+//!   sending take, queue       => sending         the sender takes the first group
+//!   sending take, no queue    => idle            the sender is done
+//!   sending pass on, queue    => sending         the sender went down with its runtime: another takes the lane
+//!   sending pass on, no queue => idle
 //! ```
 //!
 //! A group can be joined until it is taken, which is before it is handed to the inner service: a read never joins what may
@@ -36,10 +39,10 @@ pub(super) struct Place {
 
 /// What became of an attempt to join.
 pub(super) enum Join {
-    /// The lane was idle and is the caller's until it is passed on.
-    Alone,
-    /// The caller waits here.
-    Waiting(Place),
+    /// The lane was idle and is the caller's until it is passed on, or somebody comes.
+    Alone(Holder),
+    /// The caller waits here. The first to do so behind a read that passes alone is told where to send from.
+    Waiting(Place, Option<Handle>),
     /// There is no runtime that could send a batch: the caller passes without the lane.
     Apart,
     /// Too many wait.
@@ -54,6 +57,15 @@ pub(super) struct Taken {
     pub(super) reads: usize,
 }
 
+/// Who has a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    /// A read that passes alone, by its number.
+    Alone(u64),
+    Sender,
+}
+
 /// On cache lines of its own.
 #[repr(align(128))]
 pub(super) struct Lane<V> {
@@ -61,7 +73,9 @@ pub(super) struct Lane<V> {
 }
 
 struct State<V> {
-    busy: bool,
+    holder: Holder,
+    /// How many reads passed alone.
+    alone: u64,
     groups: Vec<Group<V>>,
     /// Groups nobody is in.
     free: Vec<u32>,
@@ -73,7 +87,7 @@ struct State<V> {
 impl<V> Lane<V> {
     pub(super) fn new() -> Self {
         let (groups, free, waiting, table) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
-        Self { state: Mutex::new(State { busy: false, groups, free, waiting, table }) }
+        Self { state: Mutex::new(State { holder: Holder::Nobody, alone: 0, groups, free, waiting, table }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<V>> {
@@ -91,9 +105,10 @@ impl<V> Lane<V> {
         counters: &LaneCounters,
     ) -> Join {
         let mut state = self.lock();
-        if !state.busy {
-            state.busy = true;
-            return Join::Alone;
+        if state.holder == Holder::Nobody {
+            state.alone += 1;
+            state.holder = Holder::Alone(state.alone);
+            return Join::Alone(state.holder);
         }
         let waker = waker.clone();
         let Some(group) = state.open_group(key.as_str().len(), settings) else {
@@ -108,7 +123,12 @@ impl<V> Lane<V> {
             return Join::Full;
         }
         let slot = state.groups[group as usize].seat(key.clone(), waker);
-        Join::Waiting(Place { group, slot })
+        let mut runtime = None;
+        if matches!(state.holder, Holder::Alone(_)) {
+            state.holder = Holder::Sender;
+            runtime = state.groups[group as usize].runtime.clone();
+        }
+        Join::Waiting(Place { group, slot }, runtime)
     }
 
     /// What the caller is told, who is then gone. Else `waker` is woken when there is something to tell.
@@ -150,12 +170,15 @@ impl<V> Lane<V> {
         }
     }
 
-    /// Whoever has the lane is done with it. Answers where to send from if somebody waits: the lane is then the sender's.
-    /// Else it is idle.
-    pub(super) fn pass_on(&self) -> Option<Handle> {
+    /// Whoever had the lane is done with it. Answers where to send from if somebody waits: the lane is then the sender's.
+    /// Else it is idle, unless somebody has it by now.
+    pub(super) fn pass_on(&self, holder: Holder) -> Option<Handle> {
         let mut state = self.lock();
+        if state.holder != holder {
+            return None;
+        }
         let next = state.waiting.front().map(|&group| state.groups[group as usize].runtime.clone());
-        state.busy = next.is_some();
+        state.holder = if next.is_some() { Holder::Sender } else { Holder::Nobody };
         next.flatten()
     }
 
@@ -163,7 +186,7 @@ impl<V> Lane<V> {
     pub(super) fn take(&self, keys: &mut Vec<Key>, counters: &LaneCounters) -> Option<Taken> {
         let mut state = self.lock();
         let taken = state.take(keys, counters);
-        state.busy = taken.is_some();
+        state.holder = if taken.is_some() { Holder::Sender } else { Holder::Nobody };
         taken
     }
 

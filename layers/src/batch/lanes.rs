@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 
 use cachex_core::{CacheError, CacheResponse, CacheService, ErrorKind, FillToken, Key};
+use tokio::runtime::Handle;
 
 use super::counters::LaneCounters;
 use super::group::Told;
-use super::lane::{Join, Lane, Place};
+use super::lane::{Holder, Join, Lane, Place};
 use super::layer::Shared;
 use super::sender::Sender;
 
@@ -69,11 +70,17 @@ where
         return Entered::Alone(Baton::none(lanes));
     }
     match lanes.lane(at).join(key, waker, &lanes.shared.settings, counters) {
-        Join::Alone => {
+        Join::Alone(holder) => {
             counters.pass(1);
-            Entered::Alone(Baton { lanes, at, held: true })
+            Entered::Alone(Baton { lanes, at, holder })
         }
-        Join::Waiting(place) => Entered::Waiting(Seat { lanes, at, place, open: true }),
+        Join::Waiting(place, runtime) => {
+            let seat = Seat { lanes, at, place, open: true };
+            if let Some(runtime) = runtime {
+                send_from(Arc::clone(&seat.lanes), at, runtime);
+            }
+            Entered::Waiting(seat)
+        }
         Join::Apart => {
             counters.pass(1);
             Entered::Alone(Baton::none(lanes))
@@ -82,7 +89,18 @@ where
     }
 }
 
-/// Who holds it may send in its lane. Dropping it passes the lane on.
+/// Has the batches of a lane, which is the sender's, sent from `runtime`.
+fn send_from<V, S>(lanes: Arc<Lanes<V, S>>, at: usize, runtime: Handle)
+where
+    V: Send + Sync + 'static,
+    S: CacheService<V>,
+{
+    let baton = Baton { lanes, at, holder: Holder::Sender };
+    // A runtime that was shut down drops the sender at once, which fails its groups at the front and passes the lane on.
+    drop(runtime.spawn(Sender::new(baton, runtime.id()).run()));
+}
+
+/// Who holds it may send in its lane. Dropping it passes the lane on, if it was not taken over.
 pub(super) struct Baton<V, S>
 where
     V: Send + Sync + 'static,
@@ -90,7 +108,8 @@ where
 {
     lanes: Arc<Lanes<V, S>>,
     at: usize,
-    held: bool,
+    /// `Nobody` for none.
+    holder: Holder,
 }
 
 impl<V, S> Baton<V, S>
@@ -100,7 +119,7 @@ where
 {
     /// One for no lane: for a read that passes beside them.
     pub(super) fn none(lanes: Arc<Lanes<V, S>>) -> Self {
-        Self { lanes, at: 0, held: false }
+        Self { lanes, at: 0, holder: Holder::Nobody }
     }
 
     pub(super) fn lanes(&self) -> &Lanes<V, S> {
@@ -117,7 +136,7 @@ where
 
     /// The lane is idle already.
     pub(super) fn forget(&mut self) {
-        self.held = false;
+        self.holder = Holder::Nobody;
     }
 }
 
@@ -127,12 +146,10 @@ where
     S: CacheService<V>,
 {
     fn drop(&mut self) {
-        if self.held
-            && let Some(runtime) = self.lane().pass_on()
+        if self.holder != Holder::Nobody
+            && let Some(runtime) = self.lane().pass_on(self.holder)
         {
-            let baton = Self { lanes: Arc::clone(&self.lanes), at: self.at, held: true };
-            // A runtime that was shut down drops the sender at once, which fails its groups at the front and passes the lane on.
-            drop(runtime.spawn(Sender::new(baton, runtime.id()).run()));
+            send_from(Arc::clone(&self.lanes), self.at, runtime);
         }
     }
 }

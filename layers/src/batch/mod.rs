@@ -5,13 +5,14 @@
 //! [`GetMany`](cachex_core::CacheRequest::GetMany), and hands each caller the answer to its own.
 //!
 //! It is natural batching (M. Thompson, "Smart Batching", 2011): no timer, and nobody waits for others to come. A read that
-//! finds its lane idle passes at once, as it is; what comes while that read, or a batch, is under way waits for it to end and
-//! then goes out as one. So batches are as large as the load makes them, and a lone caller pays a few atomic operations.
+//! finds its lane idle passes at once, as it is. The next one to come has a task send it, and who comes before that task runs
+//! joins it; what comes while a batch is under way waits for it to end and then goes out as one. So batches are as large as
+//! the load makes them, and a lone caller pays a few atomic operations.
 //!
 //! # Lanes
 //!
-//! A key always takes the same of a few lanes; each lane has one read or batch under way at a time. When a batch comes back
-//! and the next one has gathered as many callers as it answered, and 16 at least, the next leaves before the answered are
+//! A key always takes the same of a few lanes; each lane has one batch under way at a time. When a batch comes back
+//! and the next one has gathered half as many callers as it answered, and 16 at least, the next leaves before the answered are
 //! woken; else it waits until they have run. Batches are bounded in keys and in bytes of keys, and the number of those who
 //! wait for a lane is: whoever comes when it is full is refused with
 //! [`ErrorKind::Overloaded`](cachex_core::ErrorKind::Overloaded). A `RedisStore` sends a batch over the connection of its first
@@ -57,15 +58,13 @@
 //!                                         bytes and attempts count for no caller's span
 //! ```
 //!
-//! Without a time limit above it, a call that never ends holds up its lane for good.
+//! Without a time limit above it, a batch that never ends holds up its lane for good.
 //!
-//! # What a caller owes the others
+//! # Who holds up whom
 //!
-//! To poll its read to the end, or to drop it. A read that passes alone has its lane until it was polled to its answer: a task
-//! that polls a read once, puts it aside, and awaits another read of the same lane before it polls the first again, waits for
-//! itself, and everyone in that lane with it. So it is with a future that is pinned beside a `select!` whose other arm awaits a
-//! read, and with a `buffered` stream whose consumer reads between two items. Let such reads run in tasks of their own, or
-//! join them; a time limit above the layer helps those who wait, not the lane.
+//! No caller another. A read that passes alone has no claim on its lane: a task may poll it once, put it aside, and await another
+//! read of the same lane before it polls the first again, as a `select!` in a loop does. What a task sends is polled by that
+//! task, whatever its callers do.
 //!
 //! Over a store that answers at once, such as `MemoryStore`, nothing ever meets, and the layer is of no use. It is safe there:
 //! the misses of such a store hand out fences ([`FillToken`](cachex_core::FillToken)), which answers to many keys cannot

@@ -51,8 +51,8 @@ where
         // Whether the last batch was answered without a wait, so that others may not have run since.
         let mut at_once = false;
         loop {
-            // As many as were answered, or more: the server has something to do before they are all awake.
-            let enough = self.answered.as_ref().map(|(taken, _)| taken.reads.max(ENOUGH));
+            // Half as many as were answered, or more: the server has something to do before they are all awake.
+            let enough = self.answered.as_ref().map(|(taken, _)| (taken.reads / 2).max(ENOUGH));
             if at_once || enough.is_none_or(|enough| self.baton.lane().waiting() < enough) {
                 self.settle();
                 // Callers that were just answered come back in a moment, one by one. Those who can run do so first.

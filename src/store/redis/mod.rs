@@ -11,6 +11,10 @@
 //! extra commands deadpool-redis sends each time, that costs most of the throughput. The pool is where connections
 //! come from, and for what needs one of its own.
 //!
+//! Beside them there are a few [`read_connections`](RedisStoreBuilder::read_connections), each for one `get` or `mget` at a time: a batch, or a
+//! caller that comes alone, is answered there without the detours of sharing. Whoever finds one in use takes the shared
+//! connection. Each belongs to a shared connection, and goes when that one does.
+//!
 //! A lost connection fails the requests that were on it, and comes back by itself: at once, then after pauses of up to 2 s
 //! with full jitter. While the last attempt failed, requests fail at once, with the reason and without effect. A connection
 //! that leaves requests without any answer (two ran into the response timeout, or callers gave up on theirs for half a

@@ -142,7 +142,7 @@ impl RedisStore {
         ResponseFuture::asked(async move {
             let hash = keys.as_slice().first().map_or(0, Key::hash_code);
             let mut answer = None;
-            if let Some(reading) = connections.reading(slot, hash) {
+            if let Some(reading) = connections.reading(slot, hash, many) {
                 answer = reading.read(keys.as_slice(), many).await;
             }
             let answer = match answer {

@@ -26,11 +26,16 @@ pub(in super::super) struct Reading<'a> {
 impl Connections {
     /// A connection for one read of keys that begin with one of this hash, if there is one that nobody has. Never waits.
     #[inline]
-    pub(in super::super) fn reading(self: &Arc<Self>, slot: usize, hash: u64) -> Option<Reading<'_>> {
+    pub(in super::super) fn reading(
+        self: &Arc<Self>,
+        slot: usize,
+        hash: u64,
+        many: bool,
+    ) -> Option<Reading<'_>> {
         let at = self.readers.place_of(hash)?;
         let connection = self.slots[slot].current(self.source.moves())?;
         let badge = Badge { connection, credentials: self.settings.credentials.version() };
-        match self.readers.take(at, badge) {
+        match self.readers.take(at, badge, many) {
             Found::Reader(reader) => {
                 Some(Reading { connections: self, slot, at, badge, reader: Some(reader), waiting: false })
             }

@@ -8,7 +8,7 @@
 //! A read takes the connection of its place if nobody has it, else the shared one: it never waits for a connection. The
 //! places divide the keys as the lanes of a batch layer do. Where reads meet at a place, as they do without a batch layer,
 //! the shared connections are the better way for single reads, since they write what meets with one system call; so
-//! whoever finds the place taken sends the next [`SHY`] reads there as well.
+//! a single read that finds the place taken sends the next [`SHY`] there as well.
 //!
 //! A place belongs to a shared connection, and its reader goes when that one does: whatever is noticed of the server
 //! (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers are
@@ -101,11 +101,11 @@ impl Readers {
         (places > 0).then(|| ((u128::from(hash) * places) >> 64) as usize)
     }
 
-    /// What there is for a read over the connection that `badge` names.
+    /// What there is for a read of one key, or of many, over the connection that `badge` names.
     #[inline]
-    pub(super) fn take(&self, at: usize, badge: Badge) -> Found {
+    pub(super) fn take(&self, at: usize, badge: Badge, many: bool) -> Found {
         let place = &self.places[at];
-        let shy = place.shy.load(Relaxed);
+        let shy = if many { 0 } else { place.shy.load(Relaxed) };
         if shy > 0 {
             // Two at a time may count as one: it is a rule of thumb.
             place.shy.store(shy - 1, Relaxed);
@@ -118,7 +118,9 @@ impl Readers {
                 _ => Found::Nothing,
             },
             State::Taken => {
-                place.shy.store(SHY, Relaxed);
+                if !many {
+                    place.shy.store(SHY, Relaxed);
+                }
                 Found::Nothing
             }
             State::Resting(until) if Instant::now() < *until => Found::Nothing,

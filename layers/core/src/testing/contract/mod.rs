@@ -151,10 +151,10 @@ where
     }
 
     /// The contract of a layer that merges reads which meet: of several that ask for one key at a time, the inner service
-    /// is asked once, and each of them is answered.
+    /// is asked `in_flight` times, and each of them is answered.
     #[must_use]
-    pub fn merging(mut self) -> Self {
-        self.in_flight = 1;
+    pub fn merging(mut self, in_flight: usize) -> Self {
+        self.in_flight = in_flight;
         self
     }
 

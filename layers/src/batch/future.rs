@@ -17,7 +17,7 @@ pin_project! {
     ///
     /// A read enters its lane when the future is first polled. Dropping the future costs nobody else anything: a place
     /// that waits is given up, a batch under way goes on for the others and is dropped when nobody is left, and a read
-    /// that passes alone hands its lane to those who wait.
+    /// that passes alone leaves its lane.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<V, S>
     where

@@ -46,7 +46,7 @@ const SUSPICIOUS_TIMEOUTS: u32 = 2;
 
 /// Callers gave up for so long, and not one answer came: the same. Those above the store may be less patient than it is, and
 /// then no request is ever under way for as long as the response timeout.
-const SILENCE: Duration = Duration::from_millis(500);
+pub(super) const SILENCE: Duration = Duration::from_millis(500);
 
 /// What connections are made by.
 #[derive(Clone, Debug)]
@@ -250,6 +250,12 @@ impl Connections {
         if self.is_silent(slot) && Handle::try_current().is_ok() {
             self.replace(slot, id);
         }
+    }
+
+    /// A reader that belongs to the connection left reads without any answer for too long: so may the connection.
+    fn silent(self: &Arc<Self>, slot: usize, id: u64) {
+        self.slots[slot].given_up();
+        self.replace(slot, id);
     }
 
     /// Whether requests have been given up on the slot's connection for some time, and none was answered.

@@ -6,7 +6,7 @@ use cachex_core::{CacheError, CacheResponse, Key, StoredBytes};
 use redis::ServerError;
 
 use super::Connections;
-use crate::store::redis::direct::{Badge, Found, Reader};
+use crate::store::redis::direct::{Badge, Condition, Found, Reader};
 use crate::store::redis::error;
 use crate::store::redis::reply::Values;
 
@@ -19,8 +19,6 @@ pub(in super::super) struct Reading<'a> {
     badge: Badge,
     /// `None` once it is known to be past use.
     reader: Option<Reader>,
-    /// Whether the server was asked and has not answered.
-    waiting: bool,
 }
 
 impl Connections {
@@ -37,7 +35,7 @@ impl Connections {
         let badge = Badge { connection, credentials: self.settings.credentials.version() };
         match self.readers.take(at, badge, many) {
             Found::Reader(reader) => {
-                Some(Reading { connections: self, slot, at, badge, reader: Some(reader), waiting: false })
+                Some(Reading { connections: self, slot, at, badge, reader: Some(reader) })
             }
             Found::Wanted => {
                 self.make_reader(slot, at, badge);
@@ -61,15 +59,19 @@ impl Connections {
 }
 
 impl Reading<'_> {
-    /// Reads one key, or several in one step. `None` when the connection turned out to be closed before anything was
-    /// sent: the read can go another way.
+    /// Reads one key, or several in one step. `None` when the connection turned out to be past use before anything
+    /// was sent: the read can go another way.
     pub(in super::super) async fn read<P: StoredBytes>(
         mut self,
         keys: &[Key],
         many: bool,
     ) -> Option<Result<CacheResponse<P>, CacheError>> {
-        if self.reader.as_mut()?.is_gone().await {
+        let condition = self.reader.as_mut()?.look();
+        if condition != Condition::Fit {
             self.reader = None;
+            if condition == Condition::Silent {
+                self.connections.silent(self.slot, self.badge.connection);
+            }
             return None;
         }
         let mut values = Values::with_capacity(keys.len());
@@ -93,22 +95,21 @@ impl Reading<'_> {
     ) -> Result<Option<ServerError>, CacheError> {
         let (slot, id) = (self.slot, self.badge.connection);
         let Some(reader) = &mut self.reader else { return Err(error::unexpected_reply()) };
-        self.waiting = true;
         let asked = reader.read(keys, many, |value, after| values.push(value, after));
         let asked = tokio::time::timeout(self.connections.settings.response_timeout, asked).await;
-        self.waiting = false;
         match asked {
-            Ok(Ok(answer)) => {
-                self.connections.answered(slot);
-                Ok(answer)
-            }
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) => {
                 self.reader = None;
                 self.connections.lost(slot, id);
                 Err(error::from_driver(failure))
             }
             Err(_) => {
-                self.connections.timed_out(slot, id);
+                // The second in a row, and nothing came in between.
+                if reader.was_given_up() {
+                    self.reader = None;
+                    self.connections.silent(slot, id);
+                }
                 Err(error::from_driver(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
             }
         }
@@ -118,11 +119,11 @@ impl Reading<'_> {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         match self.reader.take() {
-            Some(reader) => self.connections.readers.put_back(self.at, reader, self.badge),
+            Some(mut reader) => {
+                reader.rest();
+                self.connections.readers.put_back(self.at, reader, self.badge);
+            }
             None => self.connections.readers.lose(self.at),
-        }
-        if self.waiting {
-            self.connections.given_up(self.slot, self.badge.connection);
         }
     }
 }

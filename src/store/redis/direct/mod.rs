@@ -12,11 +12,15 @@
 //!
 //! A place belongs to a shared connection, and its reader goes when that one does: whatever is noticed of the server
 //! (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers are
-//! made in the background by the first who misses one, and need plain TCP or a Unix socket.
+//! made in the background by the first who misses one, and need plain TCP or a Unix socket. What a reader leaves without an
+//! answer counts against itself and not against the shared connection, whose own answers say nothing of the reader either;
+//! only one that was silent for too long has the shared connection replaced along with it.
 
 mod open;
 mod reader;
 mod resp;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -27,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 pub(super) use self::open::say;
-pub(super) use self::reader::Reader;
+pub(super) use self::reader::{Condition, Reader};
 
 /// A socket of any kind.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}

@@ -3,22 +3,42 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use cachex_core::Key;
+use futures_util::FutureExt;
 use redis::{RedisResult, ServerError};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use super::Socket;
 use super::open::{malformed, refusal};
 use super::resp::{self, Progress, Reply, Stale};
+use crate::store::redis::connection::SILENCE;
 
 /// Room for what is read at a time: most replies to a batch of small values are one system call.
 const ROOM: usize = 32 * 1024;
 
+/// Room for a large value is made in steps of this, or doubled: what a server says is to come costs nothing until it comes.
+const STEP: usize = 1024 * 1024;
+
 /// A buffer that had to grow beyond this for a large value is not kept.
-const KEPT: usize = 256 * 1024;
+pub(super) const KEPT: usize = 256 * 1024;
+
+/// A connection that owes more values than this, or has more than [`KEPT`] still to write, is not waited for.
+pub(super) const MOST_OWED: u64 = 1024;
+
+/// What became of a connection while nobody used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Condition {
+    Fit,
+    /// It was closed, says what nobody asked for, or is too far behind.
+    Gone,
+    /// Reads were given up on it for [`SILENCE`], and not a byte came.
+    Silent,
+}
 
 /// The connection, and what is still to pass over it.
 ///
@@ -28,29 +48,108 @@ pub(in super::super) struct Reader {
     socket: Box<dyn Socket>,
     output: BytesMut,
     input: BytesMut,
-    /// The reply that is being read; that of a dropped read until the next one.
+    /// The most room `input` had since it was made; its capacity counts from where it is read.
+    room: usize,
+    /// The reply that is being read.
     reply: Reply,
     stale: Stale,
+    /// When a read was first given up since anything came.
+    silent_since: Option<Instant>,
 }
 
 impl Reader {
     pub(in super::super) fn new(socket: Box<dyn Socket>) -> Self {
         let (output, input) = (BytesMut::new(), BytesMut::new());
-        Self { socket, output, input, reply: Reply::default(), stale: Stale::default() }
+        let (reply, stale) = (Reply::default(), Stale::default());
+        Self { socket, output, input, room: 0, reply, stale, silent_since: None }
     }
 
-    /// Whether the server closed the connection while nobody used it, or says what nobody asked for. Looks at what is
-    /// known without asking the system.
-    pub(in super::super) async fn is_gone(&mut self) -> bool {
-        if !self.stale.is_none() || self.reply != Reply::default() {
-            return false;
+    /// What became of it since the last read. Does not wait, and asks the system only where something is known to have come.
+    pub(in super::super) fn look(&mut self) -> Condition {
+        let owes = self.owes();
+        if !owes && !self.input.is_empty() {
+            return Condition::Gone;
         }
-        poll_fn(|cx| {
-            let mut byte = [0];
-            let polled = Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte));
-            Poll::Ready(polled.is_ready())
+        self.make_room(1);
+        // Whatever the task has used up of its budget: pending has to mean that nothing came.
+        match unconstrained(self.socket.read_buf(&mut self.input)).now_or_never() {
+            None if self.is_silent() => return Condition::Silent,
+            None => {}
+            Some(Ok(1..)) if owes => {
+                self.silent_since = None;
+                self.skip();
+            }
+            Some(_) => return Condition::Gone,
+        }
+        let behind = self.stale.elements() > MOST_OWED || self.output.len() > KEPT;
+        if behind { Condition::Gone } else { Condition::Fit }
+    }
+
+    /// A read is over, or was given up: then what is there of its answer is for nobody, and takes no room.
+    pub(in super::super) fn rest(&mut self) {
+        if self.owes() {
+            self.skip();
+        }
+        if self.owes() {
+            self.silent_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether a read was given up before, and nothing came since.
+    pub(in super::super) fn was_given_up(&self) -> bool {
+        self.silent_since.is_some()
+    }
+
+    /// Writes some of what is to be written, or reads some of what is owed: there are servers that take no more requests
+    /// until their answers have been taken.
+    async fn write(&mut self) -> RedisResult<()> {
+        poll_fn(|cx| -> Poll<io::Result<()>> {
+            if let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(cx, &self.output)? {
+                self.output.advance(written);
+                return Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) });
+            }
+            if self.stale.is_none() {
+                return Poll::Pending;
+            }
+            let mut bytes = [0; 4096];
+            let mut bytes = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut bytes)?);
+            if bytes.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.input.extend_from_slice(bytes.filled());
+            self.silent_since = None;
+            Poll::Ready(Ok(()))
         })
-        .await
+        .await?;
+        self.stale.skip(&mut self.input).map_err(malformed)?;
+        Ok(())
+    }
+
+    /// How many bytes its buffers take.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.input.capacity().max(self.room) + self.output.capacity()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent_since.is_some_and(|since| since.elapsed() >= SILENCE)
+    }
+
+    fn owes(&self) -> bool {
+        !self.reply.is_over() || !self.stale.is_none()
+    }
+
+    fn skip(&mut self) {
+        self.stale.add(std::mem::take(&mut self.reply));
+        // What is malformed is found out by the next read.
+        let _ = self.stale.skip(&mut self.input);
+        self.tidy();
+    }
+
+    fn make_room(&mut self, missing: usize) {
+        self.input.reserve(missing.clamp(ROOM, STEP.max(self.input.len())));
+        self.room = self.room.max(self.input.capacity());
     }
 
     /// Reads keys, and hands what was found to `sink` in their order, each with how many come after it. `Ok(Some)` when
@@ -67,12 +166,13 @@ impl Reader {
     ) -> RedisResult<Option<ServerError>> {
         self.stale.add(std::mem::take(&mut self.reply));
         resp::ask(&mut self.output, keys, many);
+        let was_large = self.output.capacity() > KEPT;
         self.reply = if many { Reply::many(keys.len()) } else { Reply::ONE };
         while !self.output.is_empty() {
-            match self.socket.write(&self.output).await? {
-                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                written => self.output.advance(written),
-            }
+            self.write().await?;
+        }
+        if was_large {
+            self.output = BytesMut::new();
         }
         loop {
             let missing = match self.stale.skip(&mut self.input).map_err(malformed)? {
@@ -86,19 +186,18 @@ impl Reader {
                     Progress::Refused(line) => return refusal(&line).map(Some),
                 },
             };
-            self.input.reserve(missing.max(ROOM));
+            self.make_room(missing);
             if self.socket.read_buf(&mut self.input).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
+            self.silent_since = None;
         }
     }
 
     fn tidy(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > KEPT {
-            self.input = BytesMut::new();
-        }
-        if self.output.capacity() > KEPT {
-            self.output = BytesMut::new();
+        if self.room > KEPT && self.input.len() <= KEPT {
+            self.input = BytesMut::from(&self.input[..]);
+            self.room = 0;
         }
     }
 }

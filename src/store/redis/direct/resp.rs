@@ -21,7 +21,7 @@ pub(in super::super) struct Malformed;
 pub(in super::super) enum Progress {
     /// All of it was read.
     Done,
-    /// It was a refusal; its line, from the `-` to the line feed.
+    /// There was a refusal; its line, from the `-` to the line feed. More values may follow, for nobody.
     Refused(BytesMut),
     /// It goes on for this many bytes at least.
     Short(usize),
@@ -85,6 +85,11 @@ impl Reply {
         Self { left: 1, array: Some(values as u64) }
     }
 
+    /// Whether all of it was read.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
     /// Takes what is there out of `input`, and hands each value to `sink`, with how many come after it.
     pub(super) fn read(
         &mut self,
@@ -97,19 +102,13 @@ impl Reply {
                 break Progress::Done;
             }
             let bytes = &input[at..];
-            if bytes.first() == Some(&b'-') && at == 0 {
-                break match line(bytes)? {
-                    Some(end) => {
-                        // One element of an array as well as all of it: nothing that answers a read has refusals within.
-                        self.left -= 1;
-                        return if self.left == 0 {
-                            Ok(Progress::Refused(input.split_to(end)))
-                        } else {
-                            Err(Malformed)
-                        };
-                    }
-                    None => Progress::Short(1),
-                };
+            if bytes.first() == Some(&b'-') {
+                let Some(end) = line(bytes)? else { break Progress::Short(1) };
+                // A server refuses all of it. A proxy may refuse one value: that is an answer too, and the others are
+                // still to come.
+                self.left -= 1;
+                input.advance(at);
+                return Ok(Progress::Refused(input.split_to(end)));
             }
             let Some((kind, number, start)) = number(bytes)? else { break Progress::Short(1) };
             match (kind, self.array, u64::try_from(number)) {
@@ -154,14 +153,20 @@ pub(super) struct Stale {
 impl Stale {
     /// Adds what is left of a reply.
     pub(super) fn add(&mut self, reply: Reply) {
-        self.elements += reply.left;
+        self.elements = self.elements.saturating_add(reply.left);
+    }
+
+    /// How many elements are to come, as far as it is known.
+    pub(super) fn elements(&self) -> u64 {
+        self.elements
     }
 
     pub(super) fn is_none(&self) -> bool {
         self.elements == 0 && self.bytes == 0
     }
 
-    /// Takes what is there of it out of `input`; `Some` tells how many bytes are missing, at least.
+    /// Takes what is there of it out of `input`; `Some` tells how many bytes are missing, at least. What is malformed stays
+    /// there.
     pub(super) fn skip(&mut self, input: &mut BytesMut) -> Result<Option<usize>, Malformed> {
         loop {
             let passed = usize::try_from(self.bytes).map_or(input.len(), |bytes| bytes.min(input.len()));
@@ -190,9 +195,9 @@ impl Stale {
                 },
                 Some(_) => return Err(Malformed),
             };
-            input.advance(end);
-            self.bytes = bytes;
             self.elements = (self.elements - 1).checked_add(within).ok_or(Malformed)?;
+            self.bytes = bytes;
+            input.advance(end);
         }
     }
 }

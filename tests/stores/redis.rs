@@ -4,6 +4,7 @@ mod batching;
 mod cluster;
 mod connecting;
 mod credentials;
+mod direct;
 mod errors;
 mod failures;
 mod locks;

@@ -23,6 +23,7 @@ fn bad_settings_are_named() {
         (new().response_timeout(Duration::ZERO), "response_timeout"),
         (new().connections(0), "connections"),
         (new().connections(65), "connections"),
+        (new().read_connections(65), "read_connections"),
         (new().client_name("my app"), "client_name"),
         (new().address("", 1), "host"),
         (new().address("h", 0), "port"),

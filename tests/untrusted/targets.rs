@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cachex::keys::KeyBuilder;
 use cachex::layers::encrypt::{EncryptLayer, EncryptionKey, KeyId, KeyRing};
 use cachex::layers::envelope::{self, Cipher, Envelope, Unreadable};
@@ -29,6 +29,10 @@ use tower_service::Service;
 #[path = "../../src/store/redis/pubsub/message.rs"]
 mod message;
 
+#[expect(dead_code, reason = "nothing is asked here")]
+#[path = "../../src/store/redis/direct/resp.rs"]
+mod resp;
+
 /// A target and the inputs its mutations start from.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -42,6 +46,7 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "sealed", run: sealed, seeds: sealed_values },
     Target { name: "keys", run: keys, seeds: key_texts },
     Target { name: "message", run: message, seeds: messages },
+    Target { name: "reply", run: reply, seeds: replies },
     Target { name: "address", run: address, seeds: addresses },
 ];
 
@@ -271,6 +276,63 @@ fn message(bytes: &[u8]) {
 fn messages() -> Vec<Vec<u8>> {
     let one = b"\xca\xc9\x01\x010123456789abcdef\x02\x00\x07\x00user:42\x03\x00\xc3\xa9t".to_vec();
     vec![one, b"\xca\xc9\x01\x010123456789abcdef\xff\xff\x01\x00a".to_vec()]
+}
+
+/// Replies to reads: the same values in however many pieces they come, and to skip one is to read it for nobody.
+fn reply(bytes: &[u8]) {
+    let Some((&first, bytes)) = bytes.split_first() else { return };
+    let whole = match first {
+        0 => resp::Reply::ONE,
+        values => resp::Reply::many(usize::from(values)),
+    };
+    let read = |piece: usize| {
+        let (mut reply, mut input, mut values) = (whole, BytesMut::new(), Vec::new());
+        let mut came = 0;
+        let over = bytes.chunks(piece).find_map(|piece| {
+            came += piece.len();
+            input.extend_from_slice(piece);
+            let sink = |value: Option<&[u8]>, after: usize| values.push((value.map(<[u8]>::to_vec), after));
+            match reply.read(&mut input, sink) {
+                Ok(resp::Progress::Short(missing)) => {
+                    assert!(missing > 0, "nothing is missing");
+                    None
+                }
+                over => Some(over),
+            }
+        });
+        assert!(input.len() <= came, "more than came");
+        // Where it makes no sense, what made some may have been taken before.
+        let taken = if over == Some(Err(resp::Malformed)) { 0 } else { came - input.len() };
+        (over, values, taken)
+    };
+    let at_once = read(bytes.len().max(1));
+    for piece in [1, 7] {
+        assert_eq!(read(piece), at_once);
+    }
+    let (over, values, taken) = at_once;
+    assert!(values.len() <= usize::from(first).max(1), "too many values");
+    let mut input = BytesMut::from(bytes);
+    let mut stale = resp::Stale::default();
+    stale.add(whole);
+    let skipped = stale.skip(&mut input);
+    if over == Some(Ok(resp::Progress::Done)) {
+        assert_eq!((skipped, bytes.len() - input.len()), (Ok(None), taken));
+        assert!(stale.is_none());
+    }
+}
+
+fn replies() -> Vec<Vec<u8>> {
+    [
+        &b"\x00$5\r\nvalue\r\n$1\r\nb\r\n"[..],
+        b"\x00$-1\r\n",
+        b"\x00-WRONGTYPE Operation against a key\r\n",
+        b"\x03*3\r\n$5\r\nvalue\r\n$-1\r\n$0\r\n\r\n*1\r\n",
+        b"\x02*2\r\n$1\r\na\r\n-ERR upstream failure\r\n",
+        b"\x00$536870912\r\nabc",
+        b"\x01*1\r\n*999999999999999999\r\n:-12\r\n+OK\r\n",
+    ]
+    .map(<[u8]>::to_vec)
+    .into()
 }
 
 /// Addresses: refused with a typed error, and nobody gets to see a password.

@@ -35,7 +35,7 @@ fn value_of(key: &str) -> Option<Vec<u8>> {
         Some(("none", _)) => None,
         Some(("empty", _)) => Some(Vec::new()),
         Some(("large", _)) => Some(key.as_bytes().repeat(60_000 / key.len())),
-        Some(("huge", _)) => Some(key.as_bytes().repeat(3_000_000 / key.len())),
+        Some(("huge", size)) => Some(vec![b'h'; 100_000 * size.parse::<usize>().unwrap()]),
         _ => Some(format!("the value of {key}").into_bytes()),
     }
 }

@@ -39,7 +39,7 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for S {}
 
 /// How many reads do not ask for a place that was found taken.
-const SHY: u32 = 64;
+const SHY: u32 = 1024;
 
 /// How long nobody tries to make a reader where the last attempt failed.
 const REST: Duration = Duration::from_secs(1);

@@ -269,7 +269,7 @@ impl RedisStoreBuilder {
     /// How many connections serve one read at a time, beside the shared ones: 4 unless told, 0 to 64.
     ///
     /// A read that finds the one of its key's place unused has it to itself, and its answer comes without the detours that
-    /// sharing a connection takes: a batch of 128 small values costs the client half as much. Meant for the lanes of a
+    /// sharing a connection takes: a batch of small values costs the client a third less. Meant for the lanes of a
     /// [`BatchLayer`](crate::layers::BatchLayer), and for callers that come alone; what finds it in use takes the shared
     /// connection. They are made when they are first needed, outside the pool, and rounded up to a multiple of
     /// [`connections`](Self::connections). With TLS, and on a cluster, all reads take the shared connections.

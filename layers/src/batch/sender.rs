@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, Key, Keys, Op};
+use cachex_core::{
+    CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, Key, Keys, Op, handover,
+};
 use tokio::runtime::Id;
 
 use super::group::Answers;
@@ -68,10 +70,16 @@ where
             let mut call = pin!(send(&self.baton, taken, keys));
             at_once = true;
             let answers = poll_fn(|cx| {
+                handover::clear();
                 let polled = call.as_mut().poll(cx);
+                let has_neighbor = handover::take();
                 // The next batch is on its way.
                 settle(&self.baton, self.answered.take(), &mut self.wakers);
                 at_once &= polled.is_ready();
+                if has_neighbor && polled.is_pending() {
+                    // The server is on this machine, and all cores may be busy with those who wait for it.
+                    std::thread::yield_now();
+                }
                 polled
             })
             .await;

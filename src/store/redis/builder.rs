@@ -63,6 +63,7 @@ pub struct RedisStoreBuilder {
     response_timeout: Duration,
     connections: usize,
     read_connections: usize,
+    give_way: bool,
     pool_size: usize,
     tcp_nodelay: bool,
     default_ttl: Option<Duration>,
@@ -103,6 +104,7 @@ impl Default for RedisStoreBuilder {
             response_timeout: DEFAULT_TIMEOUT,
             connections: DEFAULT_CONNECTIONS,
             read_connections: DEFAULT_READ_CONNECTIONS,
+            give_way: true,
             pool_size: DEFAULT_POOL_SIZE,
             tcp_nodelay: false,
             default_ttl: None,
@@ -278,6 +280,21 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Whether a server on this very machine may have the core of a thread that has sent it a batch of reads; yes unless
+    /// told. It matters where a [`BatchLayer`](crate::layers::BatchLayer) serves callers enough to keep every core busy: the
+    /// server, whom they all wait for, would wait behind them.
+    ///
+    /// The thread gives up its core ([`std::thread::yield_now`]) when the batch is written and those whose batch came
+    /// back before are woken. That is a system call without effect while no other thread waits for this core, and it never
+    /// happens with a server elsewhere. Turn it off where threads that always have something to compute compete for the
+    /// same cores: they would have the core as well, for a time slice per batch.
+    ///
+    /// Goes for the [`read_connections`](Self::read_connections).
+    pub fn yield_to_local_server(mut self, yes: bool) -> Self {
+        self.give_way = yes;
+        self
+    }
+
     /// How many connections there may be beyond the shared ones, for what needs one of its own: 8 unless told. They are
     /// made when they are first needed.
     pub fn pool_size(mut self, size: usize) -> Self {
@@ -364,6 +381,7 @@ impl RedisStoreBuilder {
             response_timeout: self.response_timeout,
             connections: self.connections,
             read_connections: self.read_connections,
+            give_way: self.give_way,
             pool_size: self.pool_size,
         };
         let publishing = Arc::new(Publishing::new(&self.invalidation_channel, seeds.is_some()));

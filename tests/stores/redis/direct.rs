@@ -1,12 +1,15 @@
 //! Reads over connections of their own.
 
 use std::collections::HashSet;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use cachex::layers::BatchLayer;
 use cachex::store::redis::{Credentials, RedisStore, RedisStoreBuilder, Tls};
 use cachex::{Cache, CacheService};
-use cachex_core::{CacheError, CacheRequest, Effect, Encoded, ErrorKind, Retry, StoredBytes};
+use cachex_core::{CacheError, CacheRequest, Effect, Encoded, ErrorKind, Retry, StoredBytes, handover};
 use cachex_test_support::{Cluster, Fault, FaultProxy, RedisServer, TlsFiles, eventually};
 use tower_layer::Layer;
 
@@ -82,6 +85,26 @@ async fn reads_have_connections_of_their_own() {
             assert_eq!(get(&store, &format!("k{n}")).await.unwrap(), Some(format!("v{n}").into_bytes()));
         }
         assert_eq!(proxy.connections(), (shared + readers) as u64, "{shared} shared, {wanted} for reads");
+    }
+}
+
+#[tokio::test]
+async fn a_server_on_this_machine_is_given_way_to_unless_that_is_turned_off() {
+    let server = RedisServer::builder().unix_socket().start().await;
+    let path = format!("unix://{}", server.unix_socket().unwrap().display());
+    for (url, yes) in [(server.url(), true), (path, true), (server.url(), false)] {
+        let store = pair(url).yield_to_local_server(yes).build().unwrap();
+        until_readers(&server, &store, 1).await;
+        handover::clear();
+        {
+            let mut reading = pin!(mget(&store, &["a", "b"]));
+            let polled = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            assert_eq!(handover::take(), yes);
+            assert_eq!(reading.await.unwrap(), [None, None]);
+        }
+        drop(store);
+        eventually(PATIENCE, async || clients(&server).await.is_empty()).await;
     }
 }
 

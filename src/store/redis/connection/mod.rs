@@ -61,6 +61,8 @@ pub(super) struct Settings {
     pub(super) connections: usize,
     /// For one read at a time, besides.
     pub(super) read_connections: usize,
+    /// Whether a server on this machine may have the core of whoever sends it a batch.
+    pub(super) give_way: bool,
     pub(super) pool_size: usize,
 }
 

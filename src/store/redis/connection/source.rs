@@ -70,10 +70,11 @@ impl Source {
     pub(super) async fn reader(&self, endpoint: &Endpoint) -> RedisResult<(Reader, u64)> {
         let pools = &self.0.pools;
         let version = pools.settings.credentials.version();
-        let mut socket = pools.settings.transport.open(endpoint).await?;
+        let (mut socket, is_local) = pools.settings.transport.open(endpoint).await?;
         let must_be_primary = matches!(self.0.way, Way::Sentinel(_));
         pools.login.run_on(&mut socket, must_be_primary).await?;
-        Ok((Reader::new(socket), version))
+        let gives_way = is_local && pools.settings.give_way;
+        Ok((Reader::new(socket, gives_way), version))
     }
 
     /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked; and

@@ -1,6 +1,7 @@
 //! How a server is reached: TCP, TLS or a Unix socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use cachex_core::CacheError;
@@ -24,6 +25,11 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// something is.
 fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3)
+}
+
+/// Whether a connection stays on this machine.
+fn is_local(peer: IpAddr, own: IpAddr) -> bool {
+    peer == own || peer.to_canonical().is_loopback()
 }
 
 /// What is the same for every server of a kind, wherever it is.
@@ -66,11 +72,12 @@ impl Transport {
         true
     }
 
-    /// A socket that is connected, without TLS. It sends at once: what a read has to say is one write.
-    pub(super) async fn open(&self, endpoint: &Endpoint) -> io::Result<Box<dyn Socket>> {
+    /// A socket that is connected, without TLS, and whether the other end is on this machine. It sends at once: what a read
+    /// has to say is one write.
+    pub(super) async fn open(&self, endpoint: &Endpoint) -> io::Result<(Box<dyn Socket>, bool)> {
         let (host, port) = match endpoint {
             #[cfg(unix)]
-            Endpoint::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            Endpoint::Unix(path) => return Ok((Box::new(UnixStream::connect(path).await?), true)),
             #[cfg(not(unix))]
             Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
             Endpoint::Tcp { host, port } => (host.as_str(), *port),
@@ -81,7 +88,8 @@ impl Transport {
         socket.set_tcp_keepalive(&keepalive())?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
-        Ok(Box::new(stream))
+        let is_local = is_local(stream.peer_addr()?.ip(), stream.local_addr()?.ip());
+        Ok((Box::new(stream), is_local))
     }
 
     fn addr(&self, endpoint: &Endpoint) -> ConnectionAddr {
@@ -93,6 +101,26 @@ impl Transport {
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure, tls_params: None }
             }
             Endpoint::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_here_by_loopback_or_by_one_s_own_address() {
+        for (peer, own, stays) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.2", "127.0.0.1", true),
+            ("::1", "::1", true),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", true),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.4", "10.1.2.3", false),
+            ("fd00::2", "fd00::1", false),
+        ] {
+            assert_eq!(is_local(peer.parse().unwrap(), own.parse().unwrap()), stays, "{peer} from {own}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use cachex_core::Key;
+use cachex_core::{Key, handover};
 use futures_util::FutureExt;
 use redis::{RedisResult, ServerError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -46,6 +46,8 @@ pub(in super::super) enum Condition {
 /// answered is skipped by it.
 pub(in super::super) struct Reader {
     socket: Box<dyn Socket>,
+    /// Whether the server is on this machine and may have the core of whoever has sent it a batch.
+    gives_way: bool,
     output: BytesMut,
     input: BytesMut,
     /// The most room `input` had since it was made; its capacity counts from where it is read.
@@ -58,10 +60,10 @@ pub(in super::super) struct Reader {
 }
 
 impl Reader {
-    pub(in super::super) fn new(socket: Box<dyn Socket>) -> Self {
+    pub(in super::super) fn new(socket: Box<dyn Socket>, gives_way: bool) -> Self {
         let (output, input) = (BytesMut::new(), BytesMut::new());
         let (reply, stale) = (Reply::default(), Stale::default());
-        Self { socket, output, input, room: 0, reply, stale, silent_since: None }
+        Self { socket, gives_way, output, input, room: 0, reply, stale, silent_since: None }
     }
 
     /// What became of it since the last read. Does not wait, and asks the system only where something is known to have come.
@@ -173,6 +175,9 @@ impl Reader {
         }
         if was_large {
             self.output = BytesMut::new();
+        }
+        if many && self.gives_way {
+            handover::to_this_machine();
         }
         loop {
             let missing = match self.stale.skip(&mut self.input).map_err(malformed)? {

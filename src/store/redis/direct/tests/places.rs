@@ -9,7 +9,7 @@ const BADGE: Badge = Badge { connection: 7, credentials: 3 };
 /// A reader, and the server's end of its connection.
 fn reader() -> (Reader, DuplexStream) {
     let (client, server) = tokio::io::duplex(64);
-    (Reader::new(Box::new(client)), server)
+    (Reader::new(Box::new(client), false), server)
 }
 
 async fn is_closed(mut server: DuplexStream) -> bool {

@@ -2,7 +2,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use cachex_core::Key;
+use cachex_core::{Key, handover};
 use redis::{ErrorKind, RedisError, ServerError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -40,12 +40,12 @@ async fn assert_reads(reader: &mut Reader, names: &[&str]) {
 fn answered(pipe: usize) -> Reader {
     let (client, server) = tokio::io::duplex(pipe);
     tokio::spawn(answering(server));
-    Reader::new(Box::new(client))
+    Reader::new(Box::new(client), false)
 }
 
 fn by_hand() -> (Reader, DuplexStream) {
     let (client, server) = tokio::io::duplex(1 << 20);
-    (Reader::new(Box::new(client)), server)
+    (Reader::new(Box::new(client), false), server)
 }
 
 async fn hear(server: &mut DuplexStream) {
@@ -116,6 +116,19 @@ async fn given_up_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_for_a_server_on_this_machine_is_noted() {
+    for is_here in [false, true] {
+        let (client, _server) = tokio::io::duplex(1 << 20);
+        let mut reader = Reader::new(Box::new(client), is_here);
+        for (names, noted) in [(&["a"][..], false), (&["a", "b"], is_here)] {
+            handover::clear();
+            assert!(!give_up(&mut reader, names, 1).await);
+            assert_eq!(handover::take(), noted, "{names:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_after_a_timeout_is_nobody_elses() {
     let (mut reader, mut server) = by_hand();
     let late = tokio::time::timeout(Duration::from_millis(100), read(&mut reader, &["a"])).await;
@@ -166,7 +179,7 @@ async fn one_that_falls_behind_is_let_go() {
     assert_eq!(reader.look(), Condition::Fit);
 
     let (client, _server) = tokio::io::duplex(1);
-    let mut reader = Reader::new(Box::new(client));
+    let mut reader = Reader::new(Box::new(client), false);
     let long = "k".repeat(4000);
     for _ in 0..KEPT / 4000 {
         assert_eq!(reader.look(), Condition::Fit);

@@ -14,7 +14,7 @@ use super::credentials::{Credentials, Keychain};
 use super::pubsub::{Hub, Publishing, Server};
 use super::sentinel::Sentinels;
 #[cfg(feature = "redis-tls")]
-use super::tls::Tls;
+use super::tls::{Secured, Tls};
 use super::{RedisStore, Topology};
 
 /// How many connections all requests share unless told otherwise.
@@ -274,7 +274,8 @@ impl RedisStoreBuilder {
     /// sharing a connection takes: a batch of small values costs the client a third less. Meant for the lanes of a
     /// [`BatchLayer`](crate::layers::BatchLayer), and for callers that come alone; what finds it in use takes the shared
     /// connection. They are made when they are first needed, outside the pool, and rounded up to a multiple of
-    /// [`connections`](Self::connections). With TLS, and on a cluster, all reads take the shared connections.
+    /// [`connections`](Self::connections). On a cluster, and with TLS that is to trust
+    /// anybody (`insecure_skip_verify`), all reads take the shared connections.
     pub fn read_connections(mut self, connections: usize) -> Self {
         self.read_connections = connections;
         self
@@ -464,7 +465,7 @@ impl RedisStoreBuilder {
         Transport {
             tcp_nodelay: self.tcp_nodelay,
             #[cfg(feature = "redis-tls")]
-            tls: address.tls.then(|| self.tls.clone().unwrap_or_default()),
+            tls: address.tls.then(|| self.tls.clone().unwrap_or_default().into()),
         }
     }
 
@@ -487,7 +488,7 @@ impl RedisStoreBuilder {
                 let transport = servers.clone();
                 #[cfg(feature = "redis-tls")]
                 let transport = match &self.sentinel.tls {
-                    Some(tls) => Transport { tls: tls.clone(), ..transport },
+                    Some(tls) => Transport { tls: tls.clone().map(Secured::from), ..transport },
                     None => transport,
                 };
                 let credentials = Credentials::from_parts(username, password);

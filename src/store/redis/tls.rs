@@ -1,9 +1,14 @@
 //! What a TLS connection trusts and shows.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use cachex_core::{CacheError, ErrorKind};
 use redis::{Client, ClientTlsConfig, ConnectionInfo, TlsCertificates};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 
 /// TLS settings of a [`RedisStore`](super::RedisStore), which rustls carries out.
 ///
@@ -42,12 +47,8 @@ impl Tls {
         self
     }
 
-    pub(super) fn is_insecure(&self) -> bool {
-        self.insecure
-    }
-
     /// Reads the certificates into what the driver connects by.
-    pub(super) fn apply(&self, info: ConnectionInfo) -> Result<ConnectionInfo, CacheError> {
+    fn apply(&self, info: ConnectionInfo) -> Result<ConnectionInfo, CacheError> {
         // rustls refuses to choose where a program links several providers and installed none: ours is a fallback, and
         // one that is there already stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -69,6 +70,79 @@ impl Tls {
             )
         })?;
         Ok(client.get_connection_info().clone())
+    }
+}
+
+impl Tls {
+    /// What read connections are made by: it trusts and shows what the driver's does. Reads the system's certificates from
+    /// its files, where those count. `None` when one of them, or of those that were given, makes no sense, in which case the
+    /// driver says what is wrong; and when any certificate is to be taken, which is for experiments.
+    fn connector(&self) -> Option<TlsConnector> {
+        if self.insecure {
+            return None;
+        }
+        let mut trusted = RootCertStore::empty();
+        match &self.ca {
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    trusted.add(certificate.ok()?).ok()?;
+                }
+            }
+            None => {
+                let system = rustls_native_certs::load_native_certs();
+                if !system.errors.is_empty() {
+                    return None;
+                }
+                for certificate in system.certs {
+                    trusted.add(certificate).ok()?;
+                }
+            }
+        }
+        let config = ClientConfig::builder().with_root_certificates(trusted);
+        let config = match &self.identity {
+            Some((chain, key)) => {
+                let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().ok()?;
+                config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key).ok()?).ok()?
+            }
+            None => config.with_no_client_auth(),
+        };
+        Some(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// TLS as the connections of a store use it.
+#[derive(Clone)]
+pub(super) struct Secured {
+    tls: Tls,
+    /// What read connections are made by, once one was to be made.
+    connector: Arc<OnceLock<Option<TlsConnector>>>,
+}
+
+impl From<Tls> for Secured {
+    fn from(tls: Tls) -> Self {
+        Self { tls, connector: Arc::default() }
+    }
+}
+
+impl Secured {
+    pub(super) fn is_insecure(&self) -> bool {
+        self.tls.insecure
+    }
+
+    /// As [`Tls::apply`].
+    pub(super) fn apply(&self, info: ConnectionInfo) -> Result<ConnectionInfo, CacheError> {
+        self.tls.apply(info)
+    }
+
+    /// As [`Tls::connector`], whose certificates are read once.
+    pub(super) fn connector(&self) -> Option<&TlsConnector> {
+        self.connector.get_or_init(|| self.tls.connector()).as_ref()
+    }
+}
+
+impl fmt::Debug for Secured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tls.fmt(f)
     }
 }
 

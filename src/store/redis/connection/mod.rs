@@ -74,7 +74,7 @@ impl Settings {
 
     /// How many connections for reads go with each shared one.
     fn readers_each(&self) -> usize {
-        if self.transport.is_plain() { self.read_connections.div_ceil(self.connections) } else { 0 }
+        if self.transport.opens() { self.read_connections.div_ceil(self.connections) } else { 0 }
     }
 }
 

@@ -8,6 +8,8 @@ use cachex_core::CacheError;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+#[cfg(feature = "redis-tls")]
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -16,7 +18,7 @@ use crate::store::redis::address::Endpoint;
 use crate::store::redis::direct::Socket;
 use crate::store::redis::error;
 #[cfg(feature = "redis-tls")]
-use crate::store::redis::tls::Tls;
+use crate::store::redis::tls::Secured;
 
 /// How long a connection may be silent before TCP asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -38,7 +40,7 @@ pub(in super::super) struct Transport {
     pub(in super::super) tcp_nodelay: bool,
     /// TLS and what it goes by.
     #[cfg(feature = "redis-tls")]
-    pub(in super::super) tls: Option<Tls>,
+    pub(in super::super) tls: Option<Secured>,
 }
 
 impl Transport {
@@ -65,15 +67,15 @@ impl Transport {
     }
 
     /// Whether [`open`](Self::open) can serve.
-    pub(in super::super) fn is_plain(&self) -> bool {
+    pub(in super::super) fn opens(&self) -> bool {
         #[cfg(feature = "redis-tls")]
-        return self.tls.is_none();
+        return !self.tls.as_ref().is_some_and(Secured::is_insecure);
         #[cfg(not(feature = "redis-tls"))]
         true
     }
 
-    /// A socket that is connected, without TLS, and whether the other end is on this machine. It sends at once: what a read
-    /// has to say is one write.
+    /// A socket that is connected, and whether the other end is on this machine. It sends at once: what a read has to say
+    /// is one write.
     pub(super) async fn open(&self, endpoint: &Endpoint) -> io::Result<(Box<dyn Socket>, bool)> {
         let (host, port) = match endpoint {
             #[cfg(unix)]
@@ -89,6 +91,12 @@ impl Transport {
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
         let is_local = is_local(stream.peer_addr()?.ip(), stream.local_addr()?.ip());
+        #[cfg(feature = "redis-tls")]
+        if let Some(tls) = &self.tls {
+            let connector = tls.connector().ok_or(io::ErrorKind::Unsupported)?;
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            return Ok((Box::new(connector.connect(name, stream).await?), is_local));
+        }
         Ok((Box::new(stream), is_local))
     }
 
@@ -97,7 +105,7 @@ impl Transport {
             Endpoint::Unix(path) => ConnectionAddr::Unix(path.clone()),
             #[cfg(feature = "redis-tls")]
             Endpoint::Tcp { host, port } if self.tls.is_some() => {
-                let insecure = self.tls.as_ref().is_some_and(Tls::is_insecure);
+                let insecure = self.tls.as_ref().is_some_and(Secured::is_insecure);
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure, tls_params: None }
             }
             Endpoint::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),

@@ -12,7 +12,7 @@
 //!
 //! A place belongs to a shared connection, and its reader goes when that one does: whatever is noticed of the server
 //! (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers are
-//! made in the background by the first who misses one, and need plain TCP or a Unix socket. What a reader leaves without an
+//! made in the background by the first who misses one. They speak TLS where the store does, unless it is to trust anybody. What a reader leaves without an
 //! answer counts against itself and not against the shared connection, whose own answers say nothing of the reader either;
 //! only one that was silent for too long has the shared connection replaced along with it.
 

@@ -17,6 +17,7 @@ pub(in super::super) async fn say(
     let mut output = Vec::new();
     commands.iter().for_each(|command| command.write_packed_command(&mut output));
     socket.write_all(&output).await?;
+    socket.flush().await?;
     let (mut input, mut replies) = (BytesMut::new(), Vec::with_capacity(commands.len()));
     while replies.len() < commands.len() {
         if let Some(end) = whole_reply(&input)? {

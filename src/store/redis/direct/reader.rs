@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use cachex_core::{Key, handover};
@@ -102,13 +102,12 @@ impl Reader {
         self.silent_since.is_some()
     }
 
-    /// Writes some of what is to be written, or reads some of what is owed: there are servers that take no more requests
-    /// until their answers have been taken.
-    async fn write(&mut self) -> RedisResult<()> {
-        poll_fn(|cx| -> Poll<io::Result<()>> {
-            if let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(cx, &self.output)? {
-                self.output.advance(written);
-                return Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) });
+    /// Writes what is to be written, or some of it and reads some of what is owed: there are servers that take no more
+    /// requests until their answers have been taken. Whether all of it is on its way.
+    async fn write(&mut self) -> RedisResult<bool> {
+        let sent = poll_fn(|cx| -> Poll<io::Result<bool>> {
+            if self.poll_send(cx)?.is_ready() {
+                return Poll::Ready(Ok(true));
             }
             if self.stale.is_none() {
                 return Poll::Pending;
@@ -121,11 +120,23 @@ impl Reader {
             }
             self.input.extend_from_slice(bytes.filled());
             self.silent_since = None;
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(false))
         })
         .await?;
         self.stale.skip(&mut self.input).map_err(malformed)?;
-        Ok(())
+        Ok(sent)
+    }
+
+    /// Hands all there is to write to the system. A socket with TLS may keep some of it to itself until it is flushed.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.output)?);
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+        }
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     /// How many bytes its buffers take.
@@ -170,9 +181,7 @@ impl Reader {
         resp::ask(&mut self.output, keys, many);
         let was_large = self.output.capacity() > KEPT;
         self.reply = if many { Reply::many(keys.len()) } else { Reply::ONE };
-        while !self.output.is_empty() {
-            self.write().await?;
-        }
+        while !self.write().await? {}
         if was_large {
             self.output = BytesMut::new();
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cachex_core::{Key, handover};
 use redis::{ErrorKind, RedisError, ServerError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream};
 
 use super::super::Reader;
 use super::super::reader::{Condition, KEPT, MOST_OWED};
@@ -112,6 +112,20 @@ async fn given_up_again_and_again() {
         }
         assert_reads(&mut reader, &["d:1", "none:4", "d:2"]).await;
         assert_reads(&mut reader, &["e:1"]).await;
+    }
+}
+
+/// As TLS does.
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_keeps_bytes_to_itself_is_flushed() {
+    for names in SETS {
+        for polls in [0, 1, 2, 3, 1000] {
+            let (client, server) = tokio::io::duplex(64);
+            tokio::spawn(answering(server));
+            let mut reader = Reader::new(Box::new(BufWriter::new(client)), false);
+            give_up(&mut reader, names, polls).await;
+            assert_reads(&mut reader, &["d:1", "none:4", "d:2"]).await;
+        }
     }
 }
 

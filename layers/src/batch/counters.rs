@@ -19,6 +19,8 @@ pub(super) struct LaneCounters {
     largest: AtomicUsize,
     /// Reads that were dropped while they waited.
     withdrawn: AtomicU64,
+    /// How often a sender gave up its core.
+    gave_way: AtomicU64,
     rejected: AtomicU64,
     queued: AtomicUsize,
 }
@@ -60,6 +62,10 @@ impl LaneCounters {
         self.withdrawn.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn give_way(&self) {
+        self.gave_way.fetch_add(1, Relaxed);
+    }
+
     /// Counts `reads` that leave the queue for the inner service, with `keys` different keys.
     pub(super) fn send(&self, reads: usize, keys: usize) {
         self.queued.fetch_sub(reads, Relaxed);
@@ -81,5 +87,6 @@ impl LaneCounters {
         into.largest_batch = into.largest_batch.max(self.largest.load(Relaxed));
         into.queued += queued;
         into.rejected += rejected;
+        into.gave_way += self.gave_way.load(Relaxed);
     }
 }

@@ -27,6 +27,9 @@ pub struct BatchState {
     pub queued: usize,
     /// Reads that were refused because too many waited.
     pub rejected: u64,
+    /// How often a thread that had sent a batch to a server on this machine gave up its core: see
+    /// [`give_way`](cachex_core::handover::give_way).
+    pub gave_way: u64,
 }
 
 impl BatchHandle {

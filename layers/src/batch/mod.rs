@@ -73,6 +73,13 @@
 //!
 //! A service merges the reads of one type of value, the one it was asked for first. Reads of another pass as they are.
 //!
+//! # A server on this machine
+//!
+//! A store that hands a batch to a process on this machine notes it ([`handover`](cachex_core::handover)). Once those whose batch came back
+//! before are woken, the task that sent it gives up its thread's core, if anybody waits for it: the server, with luck. Where it
+//! turns out to be a thread that computes, it does so seldom. [`BatchState::gave_way`] counts. `RedisStore` notes what it sends
+//! over its read connections, unless it is told not to (`yield_to_local_server`).
+//!
 //! # Runtimes
 //!
 //! A task sends the batches of a lane from when it becomes busy until nobody waits. It runs on the runtime of the first caller who

@@ -70,15 +70,13 @@ where
             let mut call = pin!(send(&self.baton, taken, keys));
             at_once = true;
             let answers = poll_fn(|cx| {
-                handover::clear();
-                let polled = call.as_mut().poll(cx);
-                let has_neighbor = handover::take();
+                let (polled, has_neighbor) = handover::watch(|| call.as_mut().poll(cx));
                 // The next batch is on its way.
                 settle(&self.baton, self.answered.take(), &mut self.wakers);
                 at_once &= polled.is_ready();
-                if has_neighbor && polled.is_pending() {
-                    // The server is on this machine, and all cores may be busy with those who wait for it.
-                    std::thread::yield_now();
+                // The server is on this machine, and all cores may be busy with those who wait for it.
+                if has_neighbor && polled.is_pending() && handover::give_way() {
+                    self.baton.counters().give_way();
                 }
                 polled
             })

@@ -14,6 +14,7 @@ mod bounds;
 mod cancellation;
 mod failures;
 mod fences;
+mod giving_way;
 mod merging;
 mod model;
 

@@ -109,12 +109,11 @@ async fn a_server_on_this_machine_is_given_way_to_unless_that_is_turned_off() {
     for (url, yes) in [(server.url(), true), (path, true), (server.url(), false)] {
         let store = pair(url).yield_to_local_server(yes).build().unwrap();
         until_readers(&server, &store, 1).await;
-        handover::clear();
         {
             let mut reading = pin!(mget(&store, &["a", "b"]));
-            let polled = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
-            assert!(polled.is_pending());
-            assert_eq!(handover::take(), yes);
+            let poll = poll_fn(|cx| Poll::Ready(handover::watch(|| reading.as_mut().poll(cx)))).await;
+            assert!(poll.0.is_pending());
+            assert_eq!(poll.1, yes);
             assert_eq!(reading.await.unwrap(), [None, None]);
         }
         drop(store);

@@ -5,11 +5,11 @@ use std::mem;
 use std::task::Poll;
 
 use cachex_core::testing::{Gate, Leaf, Outcome};
-use cachex_core::{CacheRequest, CacheResponse, Entry, Op, handover};
+use cachex_core::{CacheRequest, CacheResponse, Entry, Op};
 use cachex_layers::BatchLayer;
 use tower::{Layer, Service};
 
-use super::{Bench, ask, asked, call, echo, echoing, found, get, key, poll, soon, texts};
+use super::{Bench, asked, call, echo, echoing, found, get, key, poll, soon, texts};
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_read_passes_as_it_is() {
@@ -58,27 +58,6 @@ async fn one_that_waited_alone_goes_alone() {
     assert_eq!(found(second.await).unwrap(), "second");
     assert_eq!(asked(&bench.leaf), [(Op::Get, texts(["first"])), (Op::Get, texts(["second"]))]);
     assert_eq!(bench.state().batches, 0);
-}
-
-/// A note that is still there would mean that nobody gave way.
-#[tokio::test(start_paused = true)]
-async fn a_server_on_this_machine_is_given_way_to() {
-    let (leaf, gate) = (Leaf::new(), Gate::new());
-    let shut = gate.clone();
-    leaf.answer_with(move |request, _| {
-        handover::to_this_machine();
-        Outcome::ok(echo(request)).after_gate(&shut)
-    });
-    let stack = BatchLayer::builder().lanes(1).build().unwrap().layer(leaf.clone());
-    let first = get(&stack, "first");
-    assert!(handover::take(), "the first passes alone: its caller has the core");
-    let calls = ["a", "b"].map(|name| ask(&stack, CacheRequest::get(key(name))));
-    soon(|| leaf.calls() == 2).await;
-    assert!(!handover::take());
-    gate.open();
-    for call in [first].into_iter().chain(calls) {
-        call.await.unwrap();
-    }
 }
 
 #[tokio::test(start_paused = true)]

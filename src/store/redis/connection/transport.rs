@@ -90,7 +90,9 @@ impl Transport {
         socket.set_tcp_keepalive(&keepalive())?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
-        let is_local = is_local(stream.peer_addr()?.ip(), stream.local_addr()?.ip());
+        // A hint: what is wrong with a socket shows when it is used.
+        let ends = stream.peer_addr().and_then(|peer| Ok((peer.ip(), stream.local_addr()?.ip())));
+        let is_local = ends.is_ok_and(|(peer, own)| is_local(peer, own));
         #[cfg(feature = "redis-tls")]
         if let Some(tls) = &self.tls {
             let connector = tls.connector().ok_or(io::ErrorKind::Unsupported)?;

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -135,10 +136,26 @@ async fn a_batch_for_a_server_on_this_machine_is_noted() {
         let (client, _server) = tokio::io::duplex(1 << 20);
         let mut reader = Reader::new(Box::new(client), is_here);
         for (names, noted) in [(&["a"][..], false), (&["a", "b"], is_here)] {
-            handover::clear();
-            assert!(!give_up(&mut reader, names, 1).await);
-            assert_eq!(handover::take(), noted, "{names:?}");
+            let mut reading = pin!(read(&mut reader, names));
+            let poll = poll_fn(|cx| Poll::Ready(handover::watch(|| reading.as_mut().poll(cx)))).await;
+            assert!(poll.0.is_pending());
+            assert_eq!(poll.1, noted, "{names:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_noted_when_all_of_it_is_written() {
+    let (client, mut server) = tokio::io::duplex(4);
+    let mut reader = Reader::new(Box::new(client), true);
+    let mut reading = pin!(read(&mut reader, &["a", "b"]));
+    let (mut heard, mut noted) = (0, false);
+    while !noted {
+        let poll = poll_fn(|cx| Poll::Ready(handover::watch(|| reading.as_mut().poll(cx)))).await;
+        noted = poll.1;
+        // *3 $4 MGET $1 a $1 b: 28 bytes, of which the pipe holds four.
+        assert!(poll.0.is_pending() && noted == (heard == 24), "{heard}");
+        heard += server.read(&mut [0; 4]).await.unwrap();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Settings of a store before it is built.
 
+mod route;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +11,11 @@ use cachex_core::{CacheError, ErrorKind, Ttl};
 
 use super::address::{Address, DEFAULT_PORT, Endpoint, Secret, Target};
 use super::cluster::{Cluster, Seeds, ShardChannel};
-use super::connection::{Connections, Route, Settings, Source, Transport};
+use super::connection::{Connections, Settings, Source};
 use super::credentials::{Credentials, Keychain};
 use super::pubsub::{Hub, Publishing, Server};
-use super::sentinel::Sentinels;
 #[cfg(feature = "redis-tls")]
-use super::tls::{Secured, Tls};
+use super::tls::Tls;
 use super::{RedisStore, Topology};
 
 /// How many connections all requests share unless told otherwise.
@@ -457,46 +458,6 @@ impl RedisStoreBuilder {
         let alone = seeds.is_none() || self.place.is_none();
         check("address, unix_socket or sentinel", "left out where there is a cluster", alone)?;
         Ok(seeds)
-    }
-
-    #[cfg_attr(
-        not(feature = "redis-tls"),
-        expect(unused_variables, reason = "without the feature no address asks for TLS")
-    )]
-    fn transport(&self, address: &Address) -> Transport {
-        Transport {
-            tcp_nodelay: self.tcp_nodelay,
-            #[cfg(feature = "redis-tls")]
-            tls: address.tls.then(|| self.tls.clone().unwrap_or_default().into()),
-        }
-    }
-
-    fn route(&self, target: Target, servers: &Transport) -> Result<Route, CacheError> {
-        let SentinelSettings { username, password, .. } = self.sentinel.clone();
-        match target {
-            Target::Server(endpoint) => {
-                check("sentinel_username", "used with sentinels only", username.is_none())?;
-                check("sentinel_password", "used with sentinels only", password.is_none())?;
-                #[cfg(feature = "redis-tls")]
-                check("sentinel_tls", "used with sentinels only", self.sentinel.tls.is_none())?;
-                Ok(Route::Server(endpoint))
-            }
-            Target::Sentinel { master, nodes } => {
-                check(
-                    "sentinel_username",
-                    "used with sentinel_password",
-                    username.is_none() || password.is_some(),
-                )?;
-                let transport = servers.clone();
-                #[cfg(feature = "redis-tls")]
-                let transport = match &self.sentinel.tls {
-                    Some(tls) => Transport { tls: tls.clone().map(Secured::from), ..transport },
-                    None => transport,
-                };
-                let credentials = Credentials::from_parts(username, password);
-                Ok(Route::Sentinel(Sentinels { master, nodes, transport, credentials }))
-            }
-        }
     }
 }
 

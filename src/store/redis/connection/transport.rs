@@ -84,6 +84,15 @@ impl Transport {
             Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
             Endpoint::Tcp { host, port } => (host.as_str(), *port),
         };
+        #[cfg(feature = "redis-tls")]
+        let tls = match &self.tls {
+            // Before anything is opened: what makes no sense now will not later.
+            Some(tls) => {
+                let connector = tls.connector().ok_or(io::ErrorKind::Unsupported)?;
+                Some((connector, ServerName::try_from(host.to_owned()).map_err(io::Error::other)?))
+            }
+            None => None,
+        };
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
@@ -94,9 +103,7 @@ impl Transport {
         let ends = stream.peer_addr().and_then(|peer| Ok((peer.ip(), stream.local_addr()?.ip())));
         let is_local = ends.is_ok_and(|(peer, own)| is_local(peer, own));
         #[cfg(feature = "redis-tls")]
-        if let Some(tls) = &self.tls {
-            let connector = tls.connector().ok_or(io::ErrorKind::Unsupported)?;
-            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        if let Some((connector, name)) = tls {
             return Ok((Box::new(connector.connect(name, stream).await?), is_local));
         }
         Ok((Box::new(stream), is_local))

@@ -8,6 +8,7 @@ mod direct;
 mod errors;
 mod failures;
 mod locks;
+mod merging;
 mod operations;
 mod pubsub;
 mod recovery;

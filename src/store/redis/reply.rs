@@ -10,6 +10,7 @@ use cachex_core::{
 };
 use redis::Value;
 
+use super::direct::Read;
 use super::error;
 
 /// What a command is answered with when all goes well.
@@ -121,8 +122,8 @@ impl<P: StoredBytes> Values<P> {
     }
 
     /// The answer to a read of many keys, or of one.
-    pub(super) fn into_response(mut self, many: bool) -> Result<CacheResponse<P>, CacheError> {
-        if many {
+    pub(super) fn into_response(mut self, how: Read) -> Result<CacheResponse<P>, CacheError> {
+        if how != Read::One {
             return Ok(CacheResponse::Many(self.entries));
         }
         match self.entries.pop() {

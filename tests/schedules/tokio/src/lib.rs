@@ -31,6 +31,10 @@ pub mod runtime {
             Id(())
         }
 
+        pub fn runtime_flavor(&self) -> RuntimeFlavor {
+            RuntimeFlavor::MultiThread
+        }
+
         pub fn try_current() -> Result<Self, TryCurrentError> {
             Ok(Self(()))
         }
@@ -118,6 +122,14 @@ pub mod time {
 
     pub fn sleep_until(_: Instant) -> Sleep {
         Sleep(())
+    }
+
+    pub fn sleep(_: Duration) -> Sleep {
+        Sleep(())
+    }
+
+    impl Sleep {
+        pub fn reset(self: Pin<&mut Self>, _: Instant) {}
     }
 
     impl Future for Sleep {

@@ -8,7 +8,6 @@ mod direct;
 mod errors;
 mod failures;
 mod locks;
-mod merging;
 mod operations;
 mod pubsub;
 mod recovery;

@@ -283,8 +283,7 @@ fn reply(bytes: &[u8]) {
     let Some((&first, bytes)) = bytes.split_first() else { return };
     let whole = match first {
         0 => resp::Reply::ONE,
-        values @ 1..128 => resp::Reply::many(usize::from(values)),
-        values => resp::Reply::each(usize::from(values - 127)),
+        values => resp::Reply::many(usize::from(values)),
     };
     let read = |piece: usize| {
         let (mut reply, mut input, mut values) = (whole, BytesMut::new(), Vec::new());

@@ -62,12 +62,6 @@ impl LaneCounters {
         self.withdrawn.fetch_add(1, Relaxed);
     }
 
-    /// Counts `reads` that leave the queue to pass alone.
-    pub(super) fn release(&self, reads: usize) {
-        self.queued.fetch_sub(reads, Relaxed);
-        self.pass(reads);
-    }
-
     pub(super) fn give_way(&self) {
         self.gave_way.fetch_add(1, Relaxed);
     }

@@ -10,9 +10,6 @@
 //!   sending take, no queue    => idle            the sender is done
 //!   sending pass on, queue    => sending         the sender went down with its runtime: another takes the lane
 //!   sending pass on, no queue => idle
-//!   sending release           => late            the batch under way takes too long: who waits is let go, to pass alone
-//!   late    join              => late            the caller passes beside the lane
-//!   late    take, pass on     => as sending      the batch is over
 //! ```
 //!
 //! A group can be joined until it is taken, which is before it is handed to the inner service: a read never joins what may
@@ -27,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use cachex_core::Key;
-use tokio::runtime::{Handle, Id, RuntimeFlavor};
+use tokio::runtime::{Handle, Id};
 
 use super::counters::LaneCounters;
 use super::group::{Answers, Group, Phase, Told};
@@ -79,8 +76,6 @@ struct State<V> {
     holder: Holder,
     /// How many reads passed alone.
     alone: u64,
-    /// The batch under way takes too long to be waited for.
-    late: bool,
     groups: Vec<Group<V>>,
     /// Groups nobody is in.
     free: Vec<u32>,
@@ -92,8 +87,7 @@ struct State<V> {
 impl<V> Lane<V> {
     pub(super) fn new() -> Self {
         let (groups, free, waiting, table) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
-        let (holder, alone, late) = (Holder::Nobody, 0, false);
-        Self { state: Mutex::new(State { holder, alone, late, groups, free, waiting, table }) }
+        Self { state: Mutex::new(State { holder: Holder::Nobody, alone: 0, groups, free, waiting, table }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<V>> {
@@ -115,9 +109,6 @@ impl<V> Lane<V> {
             state.alone += 1;
             state.holder = Holder::Alone(state.alone);
             return Join::Alone(state.holder);
-        }
-        if state.late {
-            return Join::Apart;
         }
         let waker = waker.clone();
         let Some(group) = state.open_group(key.as_str().len(), settings) else {
@@ -188,7 +179,6 @@ impl<V> Lane<V> {
         }
         let next = state.waiting.front().map(|&group| state.groups[group as usize].runtime.clone());
         state.holder = if next.is_some() { Holder::Sender } else { Holder::Nobody };
-        state.late = false;
         next.flatten()
     }
 
@@ -197,7 +187,6 @@ impl<V> Lane<V> {
         let mut state = self.lock();
         let taken = state.take(keys, counters);
         state.holder = if taken.is_some() { Holder::Sender } else { Holder::Nobody };
-        state.late = false;
         taken
     }
 
@@ -207,23 +196,6 @@ impl<V> Lane<V> {
         let first = &state.groups[*state.waiting.front()? as usize];
         let is_of = first.runtime.as_ref().is_some_and(|first| first.id() == runtime);
         if is_of { state.take(keys, counters) } else { None }
-    }
-
-    /// Lets all go who wait, to ask each for itself, and whoever comes until the next batch is taken. `wakers` is scratch.
-    pub(super) fn release(&self, counters: &LaneCounters, wakers: &mut Vec<Waker>) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        state.late = true;
-        for id in state.waiting.drain(..) {
-            let group = &mut state.groups[id as usize];
-            let mut keys = Vec::new();
-            group.collect_keys(&mut keys, &mut state.table);
-            group.phase = Phase::Answered(Answers::Split(keys.into()));
-            group.collect_wakers(wakers);
-            counters.release(group.live);
-        }
-        drop(guard);
-        wake_all(wakers);
     }
 
     /// How many wait in the group that would be taken next.
@@ -258,14 +230,10 @@ impl<V> Lane<V> {
         let unused = state.discard_if_empty(id);
         drop(state);
         drop((sender, unused));
-        wake_all(wakers);
-    }
-}
-
-fn wake_all(wakers: &mut Vec<Waker>) {
-    for waker in wakers.drain(..) {
-        // One that panics is no reason to leave the others asleep.
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        for waker in wakers.drain(..) {
+            // One that panics is no reason to leave the others asleep.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 
@@ -279,9 +247,6 @@ impl<V> State<V> {
             return Some(last);
         }
         let runtime = Handle::try_current().ok()?;
-        if settings.multi_thread_only && runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
-            return None;
-        }
         let id = self.free.pop().unwrap_or_else(|| {
             self.groups.push(Group::new());
             (self.groups.len() - 1) as u32

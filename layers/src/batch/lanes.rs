@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use cachex_core::{CacheError, CacheResponse, CacheService, ErrorKind, FillToken, Key};
 use tokio::runtime::Handle;
@@ -34,10 +33,6 @@ impl<V, S> Lanes<V, S> {
 
     pub(super) fn counters(&self, lane: usize) -> &LaneCounters {
         self.shared.counters.lane(lane)
-    }
-
-    pub(super) fn max_wait(&self) -> Option<Duration> {
-        self.shared.settings.max_wait
     }
 
     /// The same part of all hashes as the `RedisStore` gives to one connection, when it has as many.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cachex_core::{CacheError, ErrorKind, Key};
 use tower_layer::Layer;
@@ -35,8 +34,6 @@ pub(super) struct Settings {
     pub(super) max_batch: usize,
     pub(super) max_key_bytes: usize,
     pub(super) queue: usize,
-    pub(super) max_wait: Option<Duration>,
-    pub(super) multi_thread_only: bool,
 }
 
 impl BatchLayer {
@@ -92,8 +89,6 @@ impl Settings {
             .field("max_batch", &self.max_batch)
             .field("max_key_bytes", &self.max_key_bytes)
             .field("queue", &self.queue)
-            .field("max_wait", &self.max_wait)
-            .field("multi_thread_only", &self.multi_thread_only)
     }
 }
 
@@ -105,8 +100,6 @@ impl Settings {
 /// | [`max_batch`](Self::max_batch) | 256 keys | 1 to 16,384 |
 /// | [`max_key_bytes`](Self::max_key_bytes) | 64 KiB | 4 KiB (one longest key) to 16 MiB |
 /// | [`queue`](Self::queue) | 4,096 callers per lane | 1 to 1,048,576 |
-/// | [`max_wait`](Self::max_wait) | none | any |
-/// | [`multi_thread_only`](Self::multi_thread_only) | no | |
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder makes no layer until `build` is called"]
 pub struct BatchLayerBuilder {
@@ -120,14 +113,7 @@ impl Default for BatchLayerBuilder {
 }
 
 impl BatchLayerBuilder {
-    const DEFAULTS: Settings = Settings {
-        lanes: 4,
-        max_batch: 256,
-        max_key_bytes: 64 << 10,
-        queue: 4096,
-        max_wait: None,
-        multi_thread_only: false,
-    };
+    const DEFAULTS: Settings = Settings { lanes: 4, max_batch: 256, max_key_bytes: 64 << 10, queue: 4096 };
 
     /// How many batches may be under way at a time. A key always takes the same lane, and lanes divide the keys as a
     /// `RedisStore` divides them among its connections: with a multiple of those, the keys of a lane share a connection.
@@ -155,28 +141,13 @@ impl BatchLayerBuilder {
         self
     }
 
-    /// How long a batch may be under way before those who wait behind it are let go, to ask each for itself; so is then
-    /// whoever comes until it is over. Without it, which is the default, they wait as long as the batch takes. Needs the timer
-    /// of the runtime.
-    pub fn max_wait(mut self, limit: Duration) -> Self {
-        self.settings.max_wait = Some(limit);
-        self
-    }
-
-    /// Whether batches are sent from multi-thread runtimes alone. Where the first to wait for a lane is on a current-thread
-    /// runtime, its read then passes as it is: should nobody drive that runtime afterwards, nobody waits for it. Off by default.
-    pub fn multi_thread_only(mut self, only: bool) -> Self {
-        self.settings.multi_thread_only = only;
-        self
-    }
-
     /// Makes the layer.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](cachex_core::ErrorKind::InvalidInput) naming the setting that is out of range, and the range.
     pub fn build(self) -> Result<BatchLayer, CacheError> {
-        let Settings { lanes, max_batch, max_key_bytes, queue, .. } = self.settings;
+        let Settings { lanes, max_batch, max_key_bytes, queue } = self.settings;
         check("lanes", lanes, 1, 256)?;
         check("max_batch", max_batch, 1, 16 << 10)?;
         check("max_key_bytes", max_key_bytes, Key::MAX_LEN, 16 << 20)?;

@@ -33,9 +33,6 @@
 //!   those whose batch it was to send. The lane goes on.
 //! - **A key that several ask for** is sent once, and they share the value.
 //!
-//! A `RedisStore` merges its own reads as well, beneath this layer and without it, by the same means. What the layer adds is the
-//! `MGET`, a little cheaper for the server, and batches on a cluster.
-//!
 //! A `RedisStore` says `WrongType` when a single read meets a key that holds no string, and finds nothing when a read of many
 //! does. So whether reading such a key is an error or a miss depends on whether the read met others.
 //!
@@ -61,8 +58,7 @@
 //!                                         bytes and attempts count for no caller's span
 //! ```
 //!
-//! Without a time limit above it, a batch that never ends holds up its lane for good, unless there is a
-//! [`max_wait`](BatchLayerBuilder::max_wait).
+//! Without a time limit above it, a batch that never ends holds up its lane for good.
 //!
 //! # Who holds up whom
 //!
@@ -89,8 +85,7 @@
 //! A task sends the batches of a lane from when it becomes busy until nobody waits. It runs on the runtime of the first caller who
 //! waited, and serves callers of other runtimes too. So a runtime that reads through the layer has to be driven as long as
 //! others do: one that is shut down is noticed, one that stands still, as a current-thread runtime does between two
-//! `block_on`, holds up the lane, unless batches are sent from multi-thread runtimes alone
-//! ([`multi_thread_only`](BatchLayerBuilder::multi_thread_only)). Outside of a tokio runtime every read passes alone.
+//! `block_on`, holds up the lane. Outside of a tokio runtime every read passes alone.
 //!
 //! # Cost
 //!

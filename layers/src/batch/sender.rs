@@ -10,7 +10,6 @@ use cachex_core::{
     CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, Key, Keys, Op, handover,
 };
 use tokio::runtime::Id;
-use tokio::time::Instant;
 
 use super::group::Answers;
 use super::lane::Taken;
@@ -53,8 +52,6 @@ where
         self.spawned_on = None;
         // Whether the last batch was answered without a wait, so that others may not have run since.
         let mut at_once = false;
-        let max_wait = self.baton.lanes().max_wait();
-        let mut late = pin!(max_wait.map(tokio::time::sleep));
         loop {
             // Half as many as were answered, or more: the server has something to do before they are all awake.
             let enough = self.answered.as_ref().map(|(taken, _)| (taken.reads / 2).max(ENOUGH));
@@ -72,11 +69,6 @@ where
             let keys: Arc<[Key]> = self.keys.drain(..).collect();
             let mut call = pin!(send(&self.baton, taken, keys));
             at_once = true;
-            if let (Some(late), Some(max_wait)) = (late.as_mut().as_pin_mut(), max_wait) {
-                // To a later moment than before: that costs a look at the clock.
-                late.reset(Instant::now() + max_wait);
-            }
-            let mut is_late = false;
             let answers = poll_fn(|cx| {
                 let (polled, has_neighbor) = handover::watch(|| call.as_mut().poll(cx));
                 // The next batch is on its way.
@@ -85,14 +77,6 @@ where
                 // The server is on this machine, and all cores may be busy with those who wait for it.
                 if has_neighbor && polled.is_pending() && handover::give_way() {
                     self.baton.counters().give_way();
-                }
-                if !is_late
-                    && polled.is_pending()
-                    && let Some(late) = late.as_mut().as_pin_mut()
-                    && late.poll(cx).is_ready()
-                {
-                    is_late = true;
-                    self.baton.lane().release(self.baton.counters(), &mut self.wakers);
                 }
                 polled
             })

@@ -17,7 +17,6 @@ mod fences;
 mod giving_way;
 mod merging;
 mod model;
-mod waiting;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

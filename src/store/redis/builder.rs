@@ -14,7 +14,6 @@ use super::cluster::{Cluster, Seeds, ShardChannel};
 use super::connection::{Connections, Settings, Source};
 use super::credentials::{Credentials, Keychain};
 use super::pubsub::{Hub, Publishing, Server};
-use super::reads::Meeting;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
 use super::{RedisStore, Topology};
@@ -66,7 +65,6 @@ pub struct RedisStoreBuilder {
     connections: usize,
     read_connections: usize,
     give_way: bool,
-    merge_reads: bool,
     pool_size: usize,
     tcp_nodelay: bool,
     default_ttl: Option<Duration>,
@@ -108,7 +106,6 @@ impl Default for RedisStoreBuilder {
             connections: DEFAULT_CONNECTIONS,
             read_connections: DEFAULT_READ_CONNECTIONS,
             give_way: true,
-            merge_reads: true,
             pool_size: DEFAULT_POOL_SIZE,
             tcp_nodelay: false,
             default_ttl: None,
@@ -275,8 +272,9 @@ impl RedisStoreBuilder {
     /// How many connections serve one read at a time, beside the shared ones: 4 unless told, 0 to 64.
     ///
     /// A read that finds the one of its key's place unused has it to itself, and its answer comes without the detours that
-    /// sharing a connection takes: a batch of small values costs the client a third less. Reads of one key that find it in use
-    /// [meet](Self::merge_reads) behind it; an `mget` takes the shared connection. They are made when they are first needed, outside the pool, and rounded up to a multiple of
+    /// sharing a connection takes: a batch of small values costs the client a third less. Meant for the lanes of a
+    /// [`BatchLayer`](crate::layers::BatchLayer), and for callers that come alone; what finds it in use takes the shared
+    /// connection. They are made when they are first needed, outside the pool, and rounded up to a multiple of
     /// [`connections`](Self::connections). On a cluster, and with TLS that is to trust
     /// anybody (`insecure_skip_verify`), all reads take the shared connections.
     pub fn read_connections(mut self, connections: usize) -> Self {
@@ -284,19 +282,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Whether reads of one key that meet go out together, as one write of `GET`s on a read connection, each answered as if
-    /// it had gone alone; yes unless told. With many callers a read then costs the client less than half.
-    ///
-    /// It takes [`read_connections`](Self::read_connections), and callers on a multi-thread runtime. On a cluster, and while
-    /// values are large (8 KiB and more, of late), reads go alone. Nobody waits for a batch longer than 50 ms: who would
-    /// goes alone. [`RedisStore::merged_reads`] counts.
-    pub fn merge_reads(mut self, yes: bool) -> Self {
-        self.merge_reads = yes;
-        self
-    }
-
     /// Whether a server on this very machine may have the core of a thread that has sent it a batch of reads; yes unless
-    /// told. It matters where there are callers enough to keep every core busy: the
+    /// told. It matters where a [`BatchLayer`](crate::layers::BatchLayer) serves callers enough to keep every core busy: the
     /// server, whom they all wait for, would wait behind them.
     ///
     /// The thread gives up its core ([`std::thread::yield_now`]) when the batch is written and those whose batch came
@@ -398,28 +385,24 @@ impl RedisStoreBuilder {
             response_timeout: self.response_timeout,
             connections: self.connections,
             read_connections: self.read_connections,
-            merge_reads: self.merge_reads,
             give_way: self.give_way,
             pool_size: self.pool_size,
         };
         let publishing = Arc::new(Publishing::new(&self.invalidation_channel, seeds.is_some()));
         let (connect, response) = (settings.connect_timeout, settings.response_timeout);
-        let merge_reads = self.merge_reads;
-        let (topology, meeting, server) = match seeds {
+        let (topology, server) = match seeds {
             Some(seeds) => {
                 let cluster = Cluster::new(seeds, settings)?;
                 let channel = ShardChannel::new(&cluster, publishing.channel());
-                (Topology::Cluster(cluster), None, Server::Shard(channel))
+                (Topology::Cluster(cluster), Server::Shard(channel))
             }
             None => {
                 let source = Source::new(&settings)?;
-                let connections = Connections::new(source.clone(), settings);
-                let meeting = if merge_reads { Meeting::new(&connections)? } else { None };
-                (Topology::Standalone(connections), meeting, Server::One(source))
+                (Topology::Standalone(Connections::new(source.clone(), settings)), Server::One(source))
             }
         };
         let hub = Hub::new(server, Arc::clone(&publishing), connect, response);
-        Ok(RedisStore::new(topology, meeting, publishing, hub, default_ttl))
+        Ok(RedisStore::new(topology, publishing, hub, default_ttl))
     }
 
     /// The address, and the nodes to find the others by if it is that of a cluster.

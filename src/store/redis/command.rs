@@ -8,11 +8,9 @@ use cachex_core::{
 };
 use redis::{Cmd, Pipeline};
 
-use super::direct::Read;
 use super::lock;
 use super::reply::Expected;
 use super::script::Invocation;
-use super::service::Wire;
 
 /// The largest value, in bytes: what Redis itself takes with its default `proto-max-bulk-len`. It closes the connection
 /// on more, under everyone who shares it.
@@ -51,10 +49,16 @@ pub(super) fn plan<P: StoredBytes>(
 ) -> Result<Plan<P>, CacheError> {
     let op = request.op();
     Ok(match request {
-        CacheRequest::Get(get) => Plan::Command(keys_command("GET", &[get.key]), Expected::Value),
+        CacheRequest::Get(get) => {
+            let (command, expected) = read(&[get.key], false);
+            Plan::Command(command, expected)
+        }
         CacheRequest::GetMany(get) => match get.keys.as_slice() {
             [] => Plan::Answer(CacheResponse::Many(Vec::new())),
-            keys => Plan::Command(keys_command("MGET", keys), Expected::Values(keys.len())),
+            keys => {
+                let (command, expected) = read(keys, true);
+                Plan::Command(command, expected)
+            }
         },
         CacheRequest::Set(set) => self::set(&set, default_ttl)?,
         CacheRequest::SetMany(set) => set_many(&set, default_ttl)?,
@@ -76,17 +80,11 @@ pub(super) fn plan<P: StoredBytes>(
 }
 
 /// Reads one key, or many.
-pub(super) fn read(keys: &[Key], how: Read) -> (Wire, Expected) {
-    match how {
-        Read::One => (Wire::Command(keys_command("GET", keys)), Expected::Value),
-        Read::Many => (Wire::Command(keys_command("MGET", keys)), Expected::Values(keys.len())),
-        Read::Each => {
-            let mut pipeline = Pipeline::with_capacity(keys.len());
-            for key in keys {
-                pipeline.add_command(keys_command("GET", std::slice::from_ref(key)));
-            }
-            (Wire::Batch(pipeline), Expected::Values(keys.len()))
-        }
+pub(super) fn read(keys: &[Key], many: bool) -> (Cmd, Expected) {
+    if many {
+        (keys_command("MGET", keys), Expected::Values(keys.len()))
+    } else {
+        (keys_command("GET", keys), Expected::Value)
     }
 }
 

@@ -11,14 +11,9 @@
 //! extra commands deadpool-redis sends each time, that costs most of the throughput. The pool is where connections
 //! come from, and for what needs one of its own.
 //!
-//! Beside them there are a few [`read_connections`](RedisStoreBuilder::read_connections), each for one read at a time: an `mget`, or a
-//! `get`, is answered there without the detours of sharing. Whoever finds one in use takes the shared
+//! Beside them there are a few [`read_connections`](RedisStoreBuilder::read_connections), each for one `get` or `mget` at a time: a batch, or a
+//! caller that comes alone, is answered there without the detours of sharing. Whoever finds one in use takes the shared
 //! connection. Each belongs to a shared connection, and goes when that one does.
-//!
-//! Reads of one key that meet are [merged](RedisStoreBuilder::merge_reads): while one is under way, those that come for its read
-//! connection gather, and go out together when it is answered, as one write of `GET`s. Each is answered as if it had gone
-//! alone, an error of its own included. It is what a [`BatchLayer`](crate::layers::BatchLayer) does with `MGET`s, which are a little
-//! cheaper for the server, and which it sends on a cluster too.
 //!
 //! A lost connection fails the requests that were on it, and comes back by itself: at once, then after pauses of up to 2 s
 //! with full jitter. While the last attempt failed, requests fail at once, with the reason and without effect. A connection
@@ -49,14 +44,14 @@
 //!
 //! Every request ends within the [connect timeout](RedisStoreBuilder::connect_timeout) plus the
 //! [response timeout](RedisStoreBuilder::response_timeout) (half as much again for the former, should a runtime stand still;
-//! twice the latter for a lock, when the server turns out not to know its script; and 50 ms for a read that waited for others). The
+//! twice the latter for a lock, when the server turns out not to know its script). The
 //! driver retries nothing: that is for a retry layer to decide.
 //!
 //! # What each operation is on the server
 //!
 //! | operation | command |
 //! |---|---|
-//! | get, mget | `GET`, several in one write where they meet, `MGET`: a key of another type is an error to the former, missing to the latter |
+//! | get, mget | `GET`, `MGET`: a key of another type is an error to the former, missing to the latter |
 //! | set | `SET … [PX] [NX or XX]` |
 //! | mset | `MSET` without a lifetime, else `MULTI`, one `SET … PX` each, `EXEC`: all or nothing |
 //! | del, exists | `UNLINK`, `EXISTS` |
@@ -114,7 +109,6 @@ mod lock;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod pubsub;
-mod reads;
 mod reply;
 mod script;
 mod sentinel;
@@ -126,7 +120,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachex_core::{CacheError, SealedOnly};
-pub use cachex_layers::batch::BatchState;
 
 pub use self::builder::RedisStoreBuilder;
 use self::cluster::Cluster;
@@ -135,7 +128,6 @@ pub use self::connection::{ConnectionState, PoolStatus};
 pub use self::credentials::Credentials;
 pub use self::pubsub::SubscriptionStats;
 use self::pubsub::{Hub, Publishing};
-use self::reads::Meeting;
 pub use self::service::ResponseFuture;
 #[cfg(feature = "redis-tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tls")))]
@@ -150,8 +142,6 @@ pub struct RedisStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     topology: Topology,
-    /// Where reads meet, if they are to.
-    meeting: Option<Meeting>,
     publishing: Arc<Publishing>,
     hub: Hub,
     default_ttl: Option<Duration>,
@@ -198,14 +188,8 @@ impl RedisStore {
         RedisStoreBuilder::default()
     }
 
-    fn new(
-        topology: Topology,
-        meeting: Option<Meeting>,
-        publishing: Arc<Publishing>,
-        hub: Hub,
-        default_ttl: Option<Duration>,
-    ) -> Self {
-        Self(Arc::new(Inner { topology, meeting, publishing, hub, default_ttl }))
+    fn new(topology: Topology, publishing: Arc<Publishing>, hub: Hub, default_ttl: Option<Duration>) -> Self {
+        Self(Arc::new(Inner { topology, publishing, hub, default_ttl }))
     }
 
     /// Declares the store sealed: it takes [`Sealed`](cachex_core::Sealed) bytes and no others.
@@ -239,13 +223,6 @@ impl RedisStore {
     #[must_use]
     pub fn subscription_stats(&self) -> SubscriptionStats {
         self.0.hub.stats()
-    }
-
-    /// How its reads of one key were merged since it was made: see [`merge_reads`](RedisStoreBuilder::merge_reads). All
-    /// zero where they are not.
-    #[must_use]
-    pub fn merged_reads(&self) -> BatchState {
-        self.0.meeting.as_ref().map(Meeting::state).unwrap_or_default()
     }
 
     /// Changes the user name and the password while the store runs.

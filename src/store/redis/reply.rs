@@ -10,7 +10,6 @@ use cachex_core::{
 };
 use redis::Value;
 
-use super::direct::Read;
 use super::error;
 
 /// What a command is answered with when all goes well.
@@ -122,8 +121,8 @@ impl<P: StoredBytes> Values<P> {
     }
 
     /// The answer to a read of many keys, or of one.
-    pub(super) fn into_response(mut self, how: Read) -> Result<CacheResponse<P>, CacheError> {
-        if how != Read::One {
+    pub(super) fn into_response(mut self, many: bool) -> Result<CacheResponse<P>, CacheError> {
+        if many {
             return Ok(CacheResponse::Many(self.entries));
         }
         match self.entries.pop() {

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, ErrorKind, Key, Keys, Op, StoredBytes};
-use cachex_layers::batch;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tower_service::Service;
 
 use super::cluster::{self, Cluster};
-use super::command::{Plan, plan};
+use super::command::{self, Plan, plan};
 use super::connection::{Connections, Lease};
-use super::direct::Read;
-use super::reads::{self, Reads};
 use super::reply::{self, Expected};
 use super::script::Invocation;
 use super::{RedisStore, Topology, error};
@@ -25,20 +22,18 @@ use super::{RedisStore, Topology, error};
 /// Dropping it cancels nothing that was sent: the command may still take effect, its answer is discarded, and the shared
 /// connection goes on for everyone else.
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<P: StoredBytes>(Kind<P>);
+pub struct ResponseFuture<P>(Kind<P>);
 
 type Answer<P> = Result<CacheResponse<P>, CacheError>;
 
-enum Kind<P: StoredBytes> {
+enum Kind<P> {
     /// Known without asking the server; taken when polled.
     Answered(Option<Answer<P>>),
     /// The one box of a call: the driver's futures have no names.
     Asked(Pin<Box<dyn Future<Output = Answer<P>> + Send>>),
-    /// A read of one key that may meet others.
-    Meeting(batch::ResponseFuture<P, Reads>),
 }
 
-impl<P: StoredBytes> ResponseFuture<P> {
+impl<P> ResponseFuture<P> {
     fn answered(answer: Answer<P>) -> Self {
         Self(Kind::Answered(Some(answer)))
     }
@@ -48,7 +43,7 @@ impl<P: StoredBytes> ResponseFuture<P> {
     }
 }
 
-impl<P: StoredBytes> Future for ResponseFuture<P> {
+impl<P> Future for ResponseFuture<P> {
     type Output = Answer<P>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -57,15 +52,14 @@ impl<P: StoredBytes> Future for ResponseFuture<P> {
                 Err(CacheError::new(ErrorKind::Internal, "a future was polled after it was ready"))
             })),
             Kind::Asked(future) => future.as_mut().poll(cx),
-            Kind::Meeting(read) => Pin::new(read).poll(cx),
         }
     }
 }
 
 /// Nothing in it is pinned in place.
-impl<P: StoredBytes> Unpin for ResponseFuture<P> {}
+impl<P> Unpin for ResponseFuture<P> {}
 
-impl<P: StoredBytes> fmt::Debug for ResponseFuture<P> {
+impl<P> fmt::Debug for ResponseFuture<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
@@ -100,16 +94,9 @@ impl RedisStore {
         // one caller awaits before it asks again is applied, whatever connection either takes.
         let slot = request.keys().next().map_or(0, |key| connections.slot_of(key.hash_code()));
         match request {
-            CacheRequest::Get(get) => {
-                if let Some(meeting) = self.0.meeting.as_ref().filter(|_| !connections.value_size.is_large())
-                {
-                    return ResponseFuture(Kind::Meeting(meeting.of::<P>().call(CacheRequest::Get(get))));
-                }
-                let keys = Keys::One(get.key);
-                return ResponseFuture::asked(reads::read(Arc::clone(connections), keys, Read::One));
-            }
+            CacheRequest::Get(get) => return self.read(connections, slot, Keys::One(get.key), false),
             CacheRequest::GetMany(get) if !get.keys.is_empty() => {
-                return ResponseFuture::asked(reads::read(Arc::clone(connections), get.keys, Read::Many));
+                return self.read(connections, slot, get.keys, true);
             }
             _ => {}
         }
@@ -139,6 +126,37 @@ impl RedisStore {
             };
             let reply = ask(&connections, slot, lease, &wire).await;
             let answer = reply.and_then(|reply| expected.decode(reply));
+            answer.map_err(|error| error::from_lone_server(error).with_op(op))
+        })
+    }
+
+    /// Reads over a connection that nobody else has, else over the shared one.
+    fn read<P: StoredBytes>(
+        &self,
+        connections: &Arc<Connections>,
+        slot: usize,
+        keys: Keys,
+        many: bool,
+    ) -> ResponseFuture<P> {
+        let (op, connections) = (if many { Op::GetMany } else { Op::Get }, Arc::clone(connections));
+        ResponseFuture::asked(async move {
+            let hash = keys.as_slice().first().map_or(0, Key::hash_code);
+            let mut answer = None;
+            if let Some(reading) = connections.reading(slot, hash, many) {
+                answer = reading.read(keys.as_slice(), many).await;
+            }
+            let answer = match answer {
+                Some(answer) => answer,
+                None => {
+                    let (command, expected) = command::read(keys.as_slice(), many);
+                    let lease = match connections.try_lease(slot) {
+                        Some(lease) => lease,
+                        None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
+                    };
+                    let reply = ask(&connections, slot, lease, &Wire::Command(command)).await;
+                    reply.and_then(|reply| expected.decode(reply))
+                }
+            };
             answer.map_err(|error| error::from_lone_server(error).with_op(op))
         })
     }
@@ -180,7 +198,7 @@ impl RedisStore {
         })
     }
 
-    fn subscribe<P: StoredBytes>(&self) -> ResponseFuture<P> {
+    fn subscribe<P>(&self) -> ResponseFuture<P> {
         let subscribing = self.0.hub.subscribe();
         ResponseFuture::asked(async move {
             let subscribed = subscribing.await.map_err(|error| error.with_op(Op::Subscribe))?;

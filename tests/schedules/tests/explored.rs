@@ -17,8 +17,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    batch: each_is_answered_with_its_own, who_gives_up_costs_nobody_anything, a_full_queue_refuses,
-        who_waits_too_long_is_let_go;
+    batch: each_is_answered_with_its_own, who_gives_up_costs_nobody_anything, a_full_queue_refuses;
     bulkhead: every_waiter_is_let_in, every_permit_comes_back;
     circuit_breaker: probes_never_exceed_their_number, no_state_is_for_ever;
     flights: one_load_answers_all, a_load_belongs_to_no_caller, an_abandoned_load_wedges_nothing,

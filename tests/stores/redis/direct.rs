@@ -102,26 +102,6 @@ async fn reads_have_connections_of_their_own() {
     }
 }
 
-/// Two callers find each other at its place all the time, and are not put off to the shared connection for that.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_that_meet_come_back_to_it() {
-    let server = RedisServer::start().await;
-    let store = pair(server.url()).build().unwrap();
-    let reading = until_readers(&server, &store, 1).await;
-    for _ in 0..200 {
-        let ask = |name: &'static str| {
-            let store = store.clone();
-            tokio::spawn(async move { get(&store, name).await.unwrap() })
-        };
-        let (one, other) = (ask("a"), ask("b"));
-        assert_eq!((one.await.unwrap(), other.await.unwrap()), (None, None));
-    }
-    assert!(store.merged_reads().requests > 400);
-    set(&store, "k", "").await.unwrap();
-    get(&store, "k").await.unwrap();
-    assert_eq!(readers(&server).await, reading);
-}
-
 #[tokio::test]
 async fn a_server_on_this_machine_is_given_way_to_unless_that_is_turned_off() {
     let server = RedisServer::builder().unix_socket().start().await;

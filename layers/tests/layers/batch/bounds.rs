@@ -1,7 +1,5 @@
 //! Settings, and what they bound.
 
-use std::time::Duration;
-
 use cachex_core::{CacheRequest, Effect, ErrorKind, Key, Op, Retry};
 use cachex_layers::BatchLayer;
 use tower::Layer;
@@ -10,15 +8,12 @@ use super::{Bench, asked, call, found, key};
 
 #[test]
 fn settings_are_shown() {
-    let builder = BatchLayer::builder().lanes(2).max_batch(64).max_key_bytes(8192).queue(100);
-    let layer = builder.max_wait(Duration::from_millis(50)).multi_thread_only(true).build().unwrap();
-    let settings = "lanes: 2, max_batch: 64, max_key_bytes: 8192, queue: 100, max_wait: Some(50ms), \
-                    multi_thread_only: true";
+    let layer = BatchLayer::builder().lanes(2).max_batch(64).max_key_bytes(8192).queue(100).build().unwrap();
+    let settings = "lanes: 2, max_batch: 64, max_key_bytes: 8192, queue: 100";
     assert_eq!(format!("{layer:?}"), format!("BatchLayer {{ {settings} }}"));
     let stack = layer.layer(cachex_core::testing::Leaf::<String>::new());
     assert!(format!("{stack:?}").starts_with(&format!("Batch {{ {settings}, inner: Leaf")), "{stack:?}");
-    let defaults = "BatchLayer { lanes: 4, max_batch: 256, max_key_bytes: 65536, queue: 4096, max_wait: None, \
-                    multi_thread_only: false }";
+    let defaults = "BatchLayer { lanes: 4, max_batch: 256, max_key_bytes: 65536, queue: 4096 }";
     assert_eq!(format!("{:?}", BatchLayer::default()), defaults);
     assert!(format!("{:?}", layer.handle()).contains("queued: 0"));
 }

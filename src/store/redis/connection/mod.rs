@@ -30,7 +30,6 @@ use super::address::Endpoint;
 use super::credentials::{Credentials, Keychain};
 use super::direct::Readers;
 use super::error;
-use super::reads::ValueSize;
 use super::sentinel::Sentinels;
 
 /// Bounds of the wait between two attempts: full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015), so that
@@ -62,8 +61,6 @@ pub(super) struct Settings {
     pub(super) connections: usize,
     /// For one read at a time, besides.
     pub(super) read_connections: usize,
-    /// Whether reads of one key meet in lanes.
-    pub(super) merge_reads: bool,
     /// Whether a server on this machine may have the core of whoever sends it a batch.
     pub(super) give_way: bool,
     pub(super) pool_size: usize,
@@ -147,8 +144,6 @@ pub(super) struct Connections {
     slots: Box<[Slot]>,
     /// Connections for one read at a time, which belong to the shared ones.
     readers: Readers,
-    /// Of what was read.
-    pub(super) value_size: ValueSize,
     settings: Settings,
     /// Numbers connections, so that a late report about one is not held against its successor.
     next_id: AtomicU64,
@@ -167,19 +162,13 @@ impl Connections {
         let slots = (0..settings.connections).map(|_| Slot::new()).collect();
         let readers = Readers::new(settings.connections, settings.readers_each());
         let (next_id, reachable) = (AtomicU64::new(0), Arc::default());
-        let value_size = ValueSize::default();
-        Arc::new(Self { source, slots, readers, value_size, settings, next_id, reachable })
+        Arc::new(Self { source, slots, readers, settings, next_id, reachable })
     }
 
     /// The slot for a key with this hash.
     pub(super) fn slot_of(&self, hash: u64) -> usize {
         // The high bits of the product: as good as the remainder of a division, and cheaper (D. Lemire, 2016).
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
-    }
-
-    /// How many connections for reads there are at most.
-    pub(super) fn read_places(&self) -> usize {
-        self.readers.len()
     }
 
     /// The connection of a slot, if it is up. Never waits.

@@ -4,10 +4,9 @@ use std::sync::{Arc, Weak};
 
 use cachex_core::{CacheError, CacheResponse, Key, StoredBytes};
 use redis::ServerError;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Connections;
-use crate::store::redis::direct::{Badge, Condition, Found, Read, Reader};
+use crate::store::redis::direct::{Badge, Condition, Found, Reader};
 use crate::store::redis::error;
 use crate::store::redis::reply::Values;
 
@@ -29,14 +28,12 @@ impl Connections {
         self: &Arc<Self>,
         slot: usize,
         hash: u64,
-        how: Read,
+        many: bool,
     ) -> Option<Reading<'_>> {
         let at = self.readers.place_of(hash)?;
         let connection = self.slots[slot].current(self.source.moves())?;
         let badge = Badge { connection, credentials: self.settings.credentials.version() };
-        // Those that meet in lanes come back to a place that they found taken.
-        let shares = || how == Read::One && !(self.settings.merge_reads && is_multi_thread());
-        match self.readers.take(at, badge, shares) {
+        match self.readers.take(at, badge, many) {
             Found::Reader(reader) => {
                 Some(Reading { connections: self, slot, at, badge, reader: Some(reader) })
             }
@@ -61,17 +58,13 @@ impl Connections {
     }
 }
 
-fn is_multi_thread() -> bool {
-    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
-}
-
 impl Reading<'_> {
     /// Reads one key, or several in one step. `None` when the connection turned out to be past use before anything
     /// was sent: the read can go another way.
     pub(in super::super) async fn read<P: StoredBytes>(
         mut self,
         keys: &[Key],
-        how: Read,
+        many: bool,
     ) -> Option<Result<CacheResponse<P>, CacheError>> {
         let condition = self.reader.as_mut()?.look();
         if condition != Condition::Fit {
@@ -82,8 +75,8 @@ impl Reading<'_> {
             return None;
         }
         let mut values = Values::with_capacity(keys.len());
-        Some(match self.ask(keys, how, &mut values).await {
-            Ok(None) => values.into_response(how),
+        Some(match self.ask(keys, many, &mut values).await {
+            Ok(None) => values.into_response(many),
             Ok(Some(refusal)) => {
                 if error::leads_astray(&refusal) {
                     self.connections.replace(self.slot, self.badge.connection);
@@ -97,12 +90,12 @@ impl Reading<'_> {
     async fn ask<P: StoredBytes>(
         &mut self,
         keys: &[Key],
-        how: Read,
+        many: bool,
         values: &mut Values<P>,
     ) -> Result<Option<ServerError>, CacheError> {
         let (slot, id) = (self.slot, self.badge.connection);
         let Some(reader) = &mut self.reader else { return Err(error::unexpected_reply()) };
-        let asked = reader.read(keys, how, |value, after| values.push(value, after));
+        let asked = reader.read(keys, many, |value, after| values.push(value, after));
         let asked = tokio::time::timeout(self.connections.settings.response_timeout, asked).await;
         match asked {
             Ok(Ok(answer)) => Ok(answer),

@@ -6,9 +6,9 @@
 //! values out of the one buffer they came in.
 //!
 //! A read takes the connection of its place if nobody has it, else the shared one: it never waits for a connection. The
-//! places divide the keys as the lanes do in which reads of one key meet. Where they are not to meet, the shared connections
-//! are the better way for many single reads, since they write what comes together with one system call; so a single
-//! read that finds the place taken sends the next [`SHY`] there as well.
+//! places divide the keys as the lanes of a batch layer do. Where reads meet at a place, as they do without a batch layer,
+//! the shared connections are the better way for single reads, since they write what meets with one system call; so
+//! a single read that finds the place taken sends the next [`SHY`] there as well.
 //!
 //! A place belongs to a shared connection, and its reader goes when that one does: whatever is noticed of the server
 //! (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers are
@@ -32,7 +32,6 @@ use tokio::time::Instant;
 
 pub(super) use self::open::say;
 pub(super) use self::reader::{Condition, Reader};
-pub(super) use self::resp::Read;
 
 /// A socket of any kind.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -99,10 +98,6 @@ impl Readers {
         Self { places: (0..slots * each).map(|_| place()).collect(), each }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.places.len()
-    }
-
     /// The place for a key with this hash; `None` when there are none. Those of a slot's keys are the slot's.
     #[inline]
     pub(super) fn place_of(&self, hash: u64) -> Option<usize> {
@@ -110,13 +105,12 @@ impl Readers {
         (places > 0).then(|| ((u128::from(hash) * places) >> 64) as usize)
     }
 
-    /// What there is for a read over the connection that `badge` names. Whether it is one of many that had better share,
-    /// should it find the place taken, is asked then.
+    /// What there is for a read of one key, or of many, over the connection that `badge` names.
     #[inline]
-    pub(super) fn take(&self, at: usize, badge: Badge, shares: impl Fn() -> bool) -> Found {
+    pub(super) fn take(&self, at: usize, badge: Badge, many: bool) -> Found {
         let place = &self.places[at];
-        let shy = place.shy.load(Relaxed);
-        if shy > 0 && shares() {
+        let shy = if many { 0 } else { place.shy.load(Relaxed) };
+        if shy > 0 {
             // Two at a time may count as one: it is a rule of thumb.
             place.shy.store(shy - 1, Relaxed);
             return Found::Nothing;
@@ -128,7 +122,7 @@ impl Readers {
                 _ => Found::Nothing,
             },
             State::Taken => {
-                if shares() {
+                if !many {
                     place.shy.store(SHY, Relaxed);
                 }
                 Found::Nothing

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Socket;
 use super::open::{malformed, refusal};
-use super::resp::{self, Progress, Read, Reply, Stale};
+use super::resp::{self, Progress, Reply, Stale};
 use crate::store::redis::connection::SILENCE;
 
 /// Room for what is read at a time: most replies to a batch of small values are one system call.
@@ -102,14 +102,14 @@ impl Reader {
         self.silent_since.is_some()
     }
 
-    /// Writes what is to be written, or some of it and reads some of what is owed, or answered by now: there are servers
-    /// that take no more requests until their answers have been taken. Whether all of it is on its way.
+    /// Writes what is to be written, or some of it and reads some of what is owed: there are servers that take no more
+    /// requests until their answers have been taken. Whether all of it is on its way.
     async fn write(&mut self) -> RedisResult<bool> {
         let sent = poll_fn(|cx| -> Poll<io::Result<bool>> {
             if self.poll_send(cx)?.is_ready() {
                 return Poll::Ready(Ok(true));
             }
-            if self.stale.is_none() && !self.reply.is_several() {
+            if self.stale.is_none() {
                 return Poll::Pending;
             }
             let mut bytes = [0; 4096];
@@ -119,7 +119,6 @@ impl Reader {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             self.input.extend_from_slice(bytes.filled());
-            self.room = self.room.max(self.input.capacity());
             self.silent_since = None;
             Poll::Ready(Ok(false))
         })
@@ -175,22 +174,18 @@ impl Reader {
     pub(in super::super) async fn read(
         &mut self,
         keys: &[Key],
-        how: Read,
+        many: bool,
         mut sink: impl FnMut(Option<&[u8]>, usize),
     ) -> RedisResult<Option<ServerError>> {
         self.stale.add(std::mem::take(&mut self.reply));
-        resp::ask(&mut self.output, keys, how);
+        resp::ask(&mut self.output, keys, many);
         let was_large = self.output.capacity() > KEPT;
-        self.reply = match how {
-            Read::One => Reply::ONE,
-            Read::Many => Reply::many(keys.len()),
-            Read::Each => Reply::each(keys.len()),
-        };
+        self.reply = if many { Reply::many(keys.len()) } else { Reply::ONE };
         while !self.write().await? {}
         if was_large {
             self.output = BytesMut::new();
         }
-        if how != Read::One && self.gives_way {
+        if many && self.gives_way {
             handover::to_this_machine();
         }
         loop {

@@ -12,17 +12,6 @@ const MAX_BULK: u64 = 512 * 1024 * 1024;
 /// No refusal of a server is longer, by far.
 const MAX_LINE: usize = 64 * 1024;
 
-/// How keys are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Read {
-    /// `GET` of the only one.
-    One,
-    /// `MGET`: in one step.
-    Many,
-    /// `GET` of each, in one write: what several callers asked for.
-    Each,
-}
-
 /// What came is not what a server answers to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Malformed;
@@ -39,17 +28,14 @@ pub(in super::super) enum Progress {
 }
 
 /// Asks for one value, or for many.
-pub(super) fn ask(output: &mut BytesMut, keys: &[Key], how: Read) {
-    let text: usize = keys.iter().map(|key| key.as_str().len() + 32).sum();
+pub(super) fn ask(output: &mut BytesMut, keys: &[Key], many: bool) {
+    let text: usize = keys.iter().map(|key| key.as_str().len() + 16).sum();
     output.reserve(text + 32);
-    if how == Read::Many {
-        head(output, b'*', keys.len() + 1);
-        output.extend_from_slice(b"$4\r\nMGET\r\n");
-    }
+    let (command, words) = if many { ("$4\r\nMGET", keys.len() + 1) } else { ("$3\r\nGET", 2) };
+    head(output, b'*', words);
+    output.extend_from_slice(command.as_bytes());
+    output.extend_from_slice(b"\r\n");
     for key in keys {
-        if how != Read::Many {
-            output.extend_from_slice(b"*2\r\n$3\r\nGET\r\n");
-        }
         head(output, b'$', key.as_str().len());
         output.extend_from_slice(key.as_str().as_bytes());
         output.extend_from_slice(b"\r\n");
@@ -97,16 +83,6 @@ impl Reply {
     /// An array of so many.
     pub(super) fn many(values: usize) -> Self {
         Self { left: 1, array: Some(values as u64) }
-    }
-
-    /// So many replies of one value each, or nothing.
-    pub(super) fn each(values: usize) -> Self {
-        Self { left: values as u64, array: None }
-    }
-
-    /// Whether it is several replies, the first of which may come before the last was asked for.
-    pub(super) fn is_several(&self) -> bool {
-        self.array.is_none() && self.left > 1
     }
 
     /// Whether all of it was read.

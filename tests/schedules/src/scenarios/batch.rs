@@ -1,7 +1,6 @@
 //! `layers/src/batch`: the whole layer, its senders being tasks of the explorer's.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, Entry, ErrorKind, Key, Op};
 use shuttle::future::block_on;
@@ -103,29 +102,5 @@ pub fn a_full_queue_refuses() {
             answer => assert_eq!(length(answer), text.len() as u32),
         })
     }));
-    nothing_waits(&layer, batch);
-}
-
-/// Whoever waits may be let go at any time, and so may who comes then; everyone is answered, and the lane goes on.
-///
-/// Seen to fail with callers who are let go and still counted, and with callers who are not woken.
-pub fn who_waits_too_long_is_let_go() {
-    let layer = BatchLayer::builder().lanes(1).max_batch(2).max_wait(Duration::ZERO);
-    let layer = layer.build().expect("settings in their bounds");
-    let batch = layer.layer(leaf(4));
-    let fickle = {
-        let mut batch = batch.clone();
-        thread::spawn(move || {
-            block_on(MayBeGivenUp::new(batch.call(CacheRequest::get(key("a")))));
-        })
-    };
-    let steady = ["a", "bb", "ccc"].map(|text| {
-        let mut batch = batch.clone();
-        thread::spawn(move || {
-            let read = batch.call(CacheRequest::get(key(text)));
-            assert_eq!(length(block_on(read)), text.len() as u32);
-        })
-    });
-    join(steady.into_iter().chain([fickle]));
     nothing_waits(&layer, batch);
 }

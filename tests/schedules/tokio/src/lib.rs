@@ -31,10 +31,6 @@ pub mod runtime {
             Id(())
         }
 
-        pub fn runtime_flavor(&self) -> RuntimeFlavor {
-            RuntimeFlavor::MultiThread
-        }
-
         pub fn try_current() -> Result<Self, TryCurrentError> {
             Ok(Self(()))
         }
@@ -122,14 +118,6 @@ pub mod time {
 
     pub fn sleep_until(_: Instant) -> Sleep {
         Sleep(())
-    }
-
-    pub fn sleep(_: Duration) -> Sleep {
-        Sleep(())
-    }
-
-    impl Sleep {
-        pub fn reset(self: Pin<&mut Self>, _: Instant) {}
     }
 
     impl Future for Sleep {

@@ -7,8 +7,8 @@ use cachex_core::{Key, handover};
 use redis::{ErrorKind, RedisError, ServerError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream};
 
+use super::super::Reader;
 use super::super::reader::{Condition, KEPT, MOST_OWED};
-use super::super::{Read, Reader};
 use super::{answering, array, bulk, key, value_of};
 use crate::store::redis::connection::SILENCE;
 
@@ -20,21 +20,9 @@ fn keys(names: &[&str]) -> Vec<Key> {
 
 /// GET when it is one name, else MGET.
 async fn read(reader: &mut Reader, names: &[&str]) -> Result<Result<Values, ServerError>, RedisError> {
-    read_as(reader, names, together(names)).await
-}
-
-fn together(names: &[&str]) -> Read {
-    if names.len() > 1 { Read::Many } else { Read::One }
-}
-
-async fn read_as(
-    reader: &mut Reader,
-    names: &[&str],
-    how: Read,
-) -> Result<Result<Values, ServerError>, RedisError> {
     let mut values = Vec::new();
     let sink = |value: Option<&[u8]>, _| values.push(value.map(<[u8]>::to_vec));
-    let refusal = reader.read(&keys(names), how, sink).await?;
+    let refusal = reader.read(&keys(names), names.len() > 1, sink).await?;
     Ok(refusal.map_or(Ok(values), Err))
 }
 
@@ -43,12 +31,10 @@ fn held_by_server(names: &[&str]) -> Values {
 }
 
 async fn assert_reads(reader: &mut Reader, names: &[&str]) {
-    for how in [Read::Each, together(names)] {
-        // Time is paused: it passes when nobody can go on.
-        let values = tokio::time::timeout(Duration::from_secs(60), read_as(reader, names, how)).await;
-        let values = values.expect("an answer comes").unwrap().unwrap();
-        assert!(values == held_by_server(names), "{names:?} got the answer of another");
-    }
+    // Time is paused: it passes when nobody can go on.
+    let values = tokio::time::timeout(Duration::from_secs(60), read(reader, names)).await;
+    let values = values.expect("an answer comes").unwrap().unwrap();
+    assert!(values == held_by_server(names), "{names:?} got the answer of another");
 }
 
 /// A reader whose answers are those of [`answering`], over a pipe that holds so many bytes each way.
@@ -69,13 +55,9 @@ async fn hear(server: &mut DuplexStream) {
 
 /// Polls a read so often, with everyone else going on in between, and drops it. Whether it was over.
 async fn give_up(reader: &mut Reader, names: &[&str], polls: usize) -> bool {
-    give_up_as(reader, names, together(names), polls).await
-}
-
-async fn give_up_as(reader: &mut Reader, names: &[&str], how: Read, polls: usize) -> bool {
     let mut over = false;
     {
-        let mut reading = pin!(read_as(reader, names, how));
+        let mut reading = pin!(read(reader, names));
         for _ in 0..polls {
             let poll = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut reading).poll(cx))).await;
             if let Poll::Ready(values) = poll {
@@ -93,23 +75,18 @@ async fn give_up_as(reader: &mut Reader, names: &[&str], how: Read, polls: usize
 const SETS: [&[&str]; 4] =
     [&["a:1"], &["b:1", "none:1", "b:2", "empty:1"], &["none:2"], &["c:1", "large:1", "none:3", "c:2"]];
 
-/// How these can be read.
-fn ways(names: &'static [&'static str]) -> [(&'static [&'static str], Read); 2] {
-    [(names, together(names)), (names, Read::Each)]
-}
-
 /// Before the request is written, in the middle of it, before the answer, in the middle of it: the next gets its own.
 #[tokio::test(start_paused = true)]
 async fn given_up_at_every_step() {
     for pipe in [1, 7, 64, 1000, 1 << 20] {
-        for (names, how) in SETS.into_iter().flat_map(ways) {
+        for names in SETS {
             // A large value over a narrow pipe takes more polls than are worth it.
             if pipe < 64 && names.contains(&"large:1") {
                 continue;
             }
             for polls in 0.. {
                 let mut reader = answered(pipe);
-                let over = give_up_as(&mut reader, names, how, polls).await;
+                let over = give_up(&mut reader, names, polls).await;
                 assert_eq!(reader.look(), Condition::Fit);
                 assert_reads(&mut reader, &["d:1", "none:4", "d:2"]).await;
                 assert_reads(&mut reader, &["e:1"]).await;
@@ -131,8 +108,7 @@ async fn given_up_again_and_again() {
         let mut reader = answered(pipe);
         for _ in 0..random.usize(1..12) {
             let names = SETS[random.usize(..if pipe < 16 { 3 } else { 4 })];
-            let how = ways(names)[random.usize(..2)].1;
-            give_up_as(&mut reader, names, how, random.usize(..60)).await;
+            give_up(&mut reader, names, random.usize(..60)).await;
             assert_eq!(reader.look(), Condition::Fit);
         }
         assert_reads(&mut reader, &["d:1", "none:4", "d:2"]).await;

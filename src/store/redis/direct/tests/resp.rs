@@ -2,16 +2,15 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::resp::{Malformed, Progress, Read, Reply, Stale, ask};
+use super::super::resp::{Malformed, Progress, Reply, Stale, ask};
 use super::{array, bulk, key};
 
 type Found = Option<Vec<u8>>;
 
-/// What a GET, several GETs or an MGET are answered with.
+/// What a GET or an MGET is answered with.
 #[derive(Clone, Debug)]
 enum Answer {
     One(Found),
-    Each(Vec<Found>),
     Many(Vec<Found>),
 }
 
@@ -19,7 +18,6 @@ impl Answer {
     fn bytes(&self) -> Vec<u8> {
         match self {
             Self::One(value) => bulk(value.as_deref()),
-            Self::Each(values) => values.iter().flat_map(|value| bulk(value.as_deref())).collect(),
             Self::Many(values) => {
                 array(&values.iter().map(|value| bulk(value.as_deref())).collect::<Vec<_>>())
             }
@@ -29,14 +27,13 @@ impl Answer {
     fn values(&self) -> &[Found] {
         match self {
             Self::One(value) => std::slice::from_ref(value),
-            Self::Each(values) | Self::Many(values) => values,
+            Self::Many(values) => values,
         }
     }
 
     fn reply(&self) -> Reply {
         match self {
             Self::One(_) => Reply::ONE,
-            Self::Each(values) => Reply::each(values.len()),
             Self::Many(values) => Reply::many(values.len()),
         }
     }
@@ -58,12 +55,7 @@ fn found() -> impl Strategy<Value = Found> {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
-    let several = || vec(found(), 1..12);
-    prop_oneof![
-        found().prop_map(Answer::One),
-        several().prop_map(Answer::Each),
-        several().prop_map(Answer::Many),
-    ]
+    prop_oneof![found().prop_map(Answer::One), vec(found(), 1..12).prop_map(Answer::Many)]
 }
 
 /// Any reply of RESP2.
@@ -265,16 +257,10 @@ proptest! {
         get.arg(keys[0].as_str());
         let mut mget = redis::cmd("MGET");
         keys.iter().for_each(|key| _ = mget.arg(key.as_str()));
-        let mut gets = redis::Pipeline::new();
-        keys.iter().for_each(|key| _ = gets.cmd("GET").arg(key.as_str()));
-        for (keys, how, commands) in [
-            (&keys[..1], Read::One, get.get_packed_command()),
-            (&keys[..], Read::Many, mget.get_packed_command()),
-            (&keys[..], Read::Each, gets.get_packed_pipeline()),
-        ] {
+        for (keys, many, command) in [(&keys[..1], false, get), (&keys[..], true, mget)] {
             let mut output = BytesMut::from(&before[..]);
-            ask(&mut output, keys, how);
-            prop_assert!(output == [before.clone(), commands].concat(), "{how:?}");
+            ask(&mut output, keys, many);
+            prop_assert_eq!(output, [before.clone(), command.get_packed_command()].concat());
         }
     }
 }
@@ -312,23 +298,6 @@ fn a_refusal_among_values_refuses_all_of_them_and_the_others_are_skipped() {
     }
 }
 
-/// As a server answers several GETs when one of the keys is no string, or none of the user's.
-#[test]
-fn a_refusal_among_replies_leaves_the_others_to_be_skipped() {
-    for at in 0..3 {
-        let mut replies = [bulk(Some(b"a")), bulk(None), bulk(Some(b"c"))];
-        replies[at] = b"-WRONGTYPE no\r\n".to_vec();
-        let (progress, values, reply, mut rest) =
-            read_all(Reply::each(3), &[&replies.concat()[..], &bulk(Some(b"next"))].concat());
-        assert_eq!(progress, Ok(Progress::Refused(b"-WRONGTYPE no\r\n"[..].into())), "{at}");
-        assert_eq!(values.len(), at);
-        let mut stale = Stale::default();
-        stale.add(reply);
-        assert_eq!(stale.skip(&mut rest), Ok(None));
-        assert_eq!(rest, bulk(Some(b"next")), "{at}");
-    }
-}
-
 #[test]
 fn what_answers_no_read_is_malformed() {
     for (reply, bytes) in [
@@ -350,8 +319,6 @@ fn what_answers_no_read_is_malformed() {
         (Reply::many(2), "*-1\r\n"),
         (Reply::many(2), "$1\r\na\r\n"),
         (Reply::many(1), "*1\r\n*1\r\n"),
-        (Reply::each(2), "*2\r\n"),
-        (Reply::each(2), "$1\r\na\r\n*1\r\n"),
     ] {
         assert_eq!(read_all(reply, bytes.as_bytes()).0, Err(Malformed), "{bytes:?}");
     }

@@ -9,6 +9,7 @@ mod errors;
 mod failures;
 mod locks;
 mod operations;
+mod piping;
 mod pubsub;
 mod recovery;
 mod sentinel;

@@ -79,6 +79,11 @@ pub(super) fn from_opening(error: RedisError) -> CacheError {
     from_connecting(PoolError::Backend(error))
 }
 
+/// The task that served a connection went down with its runtime.
+pub(super) fn driver_gone() -> CacheError {
+    CacheError::new(ErrorKind::Connection, "the runtime that served the connection was shut down")
+}
+
 /// The task that keeps a subscription went down with its runtime.
 pub(super) fn link_gone() -> CacheError {
     CacheError::new(ErrorKind::Connection, "the runtime that kept the subscription was shut down")

@@ -184,6 +184,11 @@ impl Slabs {
     }
 }
 
+/// The answer to a read of one key.
+pub(super) fn found<P: StoredBytes>(value: Option<Bytes>) -> CacheResponse<P> {
+    value.map_or(CacheResponse::Miss(FillToken::UNFENCED), |bytes| CacheResponse::Hit(entry(bytes)))
+}
+
 fn entry<P: StoredBytes>(bytes: Bytes) -> Entry<P> {
     Entry::new(Arc::new(P::from_bytes(bytes))).with_meta(EntryMeta::from_origin(Origin::Remote))
 }

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::cluster::{self, Cluster};
 use super::command::{self, Plan, plan};
-use super::connection::{Connections, Lease};
+use super::connection::{Connections, Lease, Way};
 use super::reply::{self, Expected};
 use super::script::Invocation;
 use super::{RedisStore, Topology, error};
@@ -141,10 +141,11 @@ impl RedisStore {
         let (op, connections) = (if many { Op::GetMany } else { Op::Get }, Arc::clone(connections));
         ResponseFuture::asked(async move {
             let hash = keys.as_slice().first().map_or(0, Key::hash_code);
-            let mut answer = None;
-            if let Some(reading) = connections.reading(slot, hash, many) {
-                answer = reading.read(keys.as_slice(), many).await;
-            }
+            let answer = match (connections.way(slot, hash, many), keys.as_slice()) {
+                (Way::Own(reading), keys) => reading.read(keys, many).await,
+                (Way::Pipe(piping), [key]) => piping.read(key).await,
+                _ => None,
+            };
             let answer = match answer {
                 Some(answer) => answer,
                 None => {

@@ -5,6 +5,7 @@
 //! attempt is a task of its own, so that cancelling a caller, or all of them, neither stops nor repeats it.
 
 mod login;
+mod piping;
 mod reading;
 mod role;
 mod slot;
@@ -23,12 +24,13 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+pub(super) use self::reading::Way;
 use self::slot::{Connector, Phase, Replacement, Slot, State};
 pub(super) use self::source::Source;
 pub(super) use self::transport::Transport;
 use super::address::Endpoint;
 use super::credentials::{Credentials, Keychain};
-use super::direct::Readers;
+use super::direct::{Pipes, Readers};
 use super::error;
 use super::sentinel::Sentinels;
 
@@ -144,6 +146,8 @@ pub(super) struct Connections {
     slots: Box<[Slot]>,
     /// Connections for one read at a time, which belong to the shared ones.
     readers: Readers,
+    /// Connections that many reads of one key share, one for each of the shared ones.
+    pipes: Pipes,
     settings: Settings,
     /// Numbers connections, so that a late report about one is not held against its successor.
     next_id: AtomicU64,
@@ -161,8 +165,9 @@ impl Connections {
     pub(super) fn new(source: Source, settings: Settings) -> Arc<Self> {
         let slots = (0..settings.connections).map(|_| Slot::new()).collect();
         let readers = Readers::new(settings.connections, settings.readers_each());
+        let pipes = Pipes::new(if settings.readers_each() == 0 { 0 } else { settings.connections });
         let (next_id, reachable) = (AtomicU64::new(0), Arc::default());
-        Arc::new(Self { source, slots, readers, settings, next_id, reachable })
+        Arc::new(Self { source, slots, readers, pipes, settings, next_id, reachable })
     }
 
     /// The slot for a key with this hash.
@@ -224,16 +229,22 @@ impl Connections {
     /// The same, of the connection with this number, or of one that belongs to it.
     fn lost(self: &Arc<Self>, slot: usize, id: u64) {
         if self.slots[slot].lose(id) {
-            self.readers.clear(slot);
+            self.clear_reads(slot);
             self.spawn_connector(slot);
         }
+    }
+
+    /// Lets go of the connections for reads that belong to a shared one.
+    fn clear_reads(&self, slot: usize) {
+        self.readers.clear(slot);
+        self.pipes.clear(slot);
     }
 
     /// Gives up a connection that leads to a server which was seen to be the primary no longer: not after another is up,
     /// since every read until then may be a stale one.
     fn leave_old_primary(self: &Arc<Self>, slot: usize) {
         if self.slots[slot].leave(self.source.moves()) {
-            self.readers.clear(slot);
+            self.clear_reads(slot);
             self.spawn_connector(slot);
         }
     }
@@ -281,7 +292,7 @@ impl Connections {
                     Ok(shared) => {
                         let version = shared.version;
                         connections.slots[slot].replace(old, shared, connections.new_id());
-                        connections.readers.clear(slot);
+                        connections.clear_reads(slot);
                         connections.catch_up(slot, version);
                         break;
                     }
@@ -356,6 +367,7 @@ impl Connections {
             slot.close();
         }
         self.readers.close();
+        self.pipes.close();
         self.source.close();
         self.reachable.notify_waiters();
     }

@@ -6,9 +6,20 @@ use cachex_core::{CacheError, CacheResponse, Key, StoredBytes};
 use redis::ServerError;
 
 use super::Connections;
+use super::piping::Piping;
 use crate::store::redis::direct::{Badge, Condition, Found, Reader};
 use crate::store::redis::error;
 use crate::store::redis::reply::Values;
+
+/// The way a read takes to the server.
+pub(in super::super) enum Way<'a> {
+    /// A connection to itself.
+    Own(Reading<'a>),
+    /// One that is shared with other reads.
+    Pipe(Piping<'a>),
+    /// The one that is shared with requests of all kinds.
+    Shared,
+}
 
 /// A read that has a connection to itself. Dropping it gives the connection back; an answer that was not waited for is
 /// skipped by whoever has it next.
@@ -22,26 +33,22 @@ pub(in super::super) struct Reading<'a> {
 }
 
 impl Connections {
-    /// A connection for one read of keys that begin with one of this hash, if there is one that nobody has. Never waits.
+    /// The way for one read of keys that begin with one of this hash. Never waits.
     #[inline]
-    pub(in super::super) fn reading(
-        self: &Arc<Self>,
-        slot: usize,
-        hash: u64,
-        many: bool,
-    ) -> Option<Reading<'_>> {
-        let at = self.readers.place_of(hash)?;
-        let connection = self.slots[slot].current(self.source.moves())?;
+    pub(in super::super) fn way(self: &Arc<Self>, slot: usize, hash: u64, many: bool) -> Way<'_> {
+        let Some(at) = self.readers.place_of(hash) else { return Way::Shared };
+        let Some(connection) = self.slots[slot].current(self.source.moves()) else { return Way::Shared };
         let badge = Badge { connection, credentials: self.settings.credentials.version() };
         match self.readers.take(at, badge, many) {
             Found::Reader(reader) => {
-                Some(Reading { connections: self, slot, at, badge, reader: Some(reader) })
+                Way::Own(Reading { connections: self, slot, at, badge, reader: Some(reader) })
             }
             Found::Wanted => {
                 self.make_reader(slot, at, badge);
-                None
+                Way::Shared
             }
-            Found::Nothing => None,
+            Found::Company if !many => self.pipe(slot, badge),
+            Found::Company | Found::Nothing => Way::Shared,
         }
     }
 
@@ -51,9 +58,11 @@ impl Connections {
         let Some(endpoint) = self.slots[slot].endpoint(badge.connection) else { return };
         let (source, limit) = (self.source.clone(), self.settings.connect_timeout);
         tokio::spawn(async move {
-            let made = tokio::time::timeout(limit, source.reader(&endpoint)).await;
+            let made = tokio::time::timeout(limit, source.socket(&endpoint)).await;
             let made = made.ok().and_then(Result::ok);
-            making.done(made.map(|(reader, credentials)| (reader, Badge { credentials, ..badge })));
+            making.done(made.map(|(socket, gives_way, credentials)| {
+                (Reader::new(socket, gives_way), Badge { credentials, ..badge })
+            }));
         });
     }
 }

@@ -11,7 +11,7 @@ use super::login::Login;
 use super::{PoolStatus, Route, Settings};
 use crate::store::redis::address::Endpoint;
 use crate::store::redis::credentials::hello;
-use crate::store::redis::direct::Reader;
+use crate::store::redis::direct::Socket;
 use crate::store::redis::error;
 use crate::store::redis::sentinel::Guide;
 
@@ -65,16 +65,16 @@ impl Source {
         Ok(Shared { connection: Some(connection), moves, version, endpoint })
     }
 
-    /// A connection for one read at a time to `endpoint`, and the version of the credentials it logged in with, or an
-    /// older one.
-    pub(super) async fn reader(&self, endpoint: &Endpoint) -> RedisResult<(Reader, u64)> {
+    /// A connection for reads to `endpoint`: a socket, whether the server is to be given way to, and the version of the
+    /// credentials it logged in with, or an older one.
+    pub(super) async fn socket(&self, endpoint: &Endpoint) -> RedisResult<(Box<dyn Socket>, bool, u64)> {
         let pools = &self.0.pools;
         let version = pools.settings.credentials.version();
         let (mut socket, is_local) = pools.settings.transport.open(endpoint).await?;
         let must_be_primary = matches!(self.0.way, Way::Sentinel(_));
         pools.login.run_on(&mut socket, must_be_primary).await?;
         let gives_way = is_local && pools.settings.give_way;
-        Ok((Reader::new(socket, gives_way), version))
+        Ok((socket, gives_way, version))
     }
 
     /// A connection of its own, outside the pool, that speaks RESP3 and hands to `pushes` what the server says unasked; and

@@ -17,6 +17,8 @@
 //! only one that was silent for too long has the shared connection replaced along with it.
 
 mod open;
+mod pipe;
+mod pipes;
 mod reader;
 mod resp;
 #[cfg(test)]
@@ -31,6 +33,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 pub(super) use self::open::say;
+pub(super) use self::pipe::{Asking, Pipe, Shared, Told};
+pub(super) use self::pipes::{Lookup, Pipes};
 pub(super) use self::reader::{Condition, Reader};
 
 /// A socket of any kind.
@@ -88,6 +92,8 @@ pub(super) enum Found {
     Reader(Reader),
     /// Nothing, and the caller shall see to it that there will be.
     Wanted,
+    /// Another read has it, or has had it of late.
+    Company,
     Nothing,
 }
 
@@ -113,7 +119,7 @@ impl Readers {
         if shy > 0 {
             // Two at a time may count as one: it is a rule of thumb.
             place.shy.store(shy - 1, Relaxed);
-            return Found::Nothing;
+            return Found::Company;
         }
         let mut state = place.lock();
         match &*state {
@@ -125,7 +131,7 @@ impl Readers {
                 if !many {
                     place.shy.store(SHY, Relaxed);
                 }
-                Found::Nothing
+                Found::Company
             }
             State::Resting(until) if Instant::now() < *until => Found::Nothing,
             State::Idle(..) | State::Empty | State::Resting(_) => {

@@ -19,10 +19,10 @@ use super::resp::{self, Progress, Reply, Stale};
 use crate::store::redis::connection::SILENCE;
 
 /// Room for what is read at a time: most replies to a batch of small values are one system call.
-const ROOM: usize = 32 * 1024;
+pub(super) const ROOM: usize = 32 * 1024;
 
 /// Room for a large value is made in steps of this, or doubled: what a server says is to come costs nothing until it comes.
-const STEP: usize = 1024 * 1024;
+pub(super) const STEP: usize = 1024 * 1024;
 
 /// A buffer that had to grow beyond this for a large value is not kept.
 pub(super) const KEPT: usize = 256 * 1024;
@@ -119,6 +119,7 @@ impl Reader {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             self.input.extend_from_slice(bytes.filled());
+            self.room = self.room.max(self.input.capacity());
             self.silent_since = None;
             Poll::Ready(Ok(false))
         })

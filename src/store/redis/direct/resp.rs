@@ -85,6 +85,11 @@ impl Reply {
         Self { left: 1, array: Some(values as u64) }
     }
 
+    /// So many replies more, each of one value or nothing.
+    pub(super) fn add(&mut self, replies: usize) {
+        self.left += replies as u64;
+    }
+
     /// Whether all of it was read.
     pub(super) fn is_over(&self) -> bool {
         self.left == 0

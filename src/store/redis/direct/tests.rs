@@ -1,5 +1,6 @@
 //! Replies, readers and places, without a server.
 
+mod pipe;
 mod places;
 mod reader;
 mod resp;

@@ -273,10 +273,12 @@ impl RedisStoreBuilder {
     ///
     /// A read that finds the one of its key's place unused has it to itself, and its answer comes without the detours that
     /// sharing a connection takes: a batch of small values costs the client a third less. Meant for the lanes of a
-    /// [`BatchLayer`](crate::layers::BatchLayer), and for callers that come alone; what finds it in use takes the shared
-    /// connection. They are made when they are first needed, outside the pool, and rounded up to a multiple of
-    /// [`connections`](Self::connections). On a cluster, and with TLS that is to trust
-    /// anybody (`insecure_skip_verify`), all reads take the shared connections.
+    /// [`BatchLayer`](crate::layers::BatchLayer), and for callers that come alone. They are made when they are first needed,
+    /// outside the pool, and rounded up to a multiple of [`connections`](Self::connections).
+    ///
+    /// Reads of one key that find it in use share another one, of which there is one for each of the
+    /// [`connections`](Self::connections) as soon as it is needed; reads of many take the shared connection. On a cluster, with TLS that
+    /// is to trust anybody (`insecure_skip_verify`), and with 0 here, all reads do.
     pub fn read_connections(mut self, connections: usize) -> Self {
         self.read_connections = connections;
         self
@@ -292,7 +294,7 @@ impl RedisStoreBuilder {
     /// ([`give_way`](cachex_core::handover::give_way)). A server is on this machine when the connection is: by loopback, by an
     /// address of one's own, by a Unix socket. So whatever forwards connections counts, such as a tunnel, and a container with an address of its own does not.
     ///
-    /// Only batches over [`read_connections`](Self::read_connections) yield. Measured on Linux, where since 6.6 it helps only a
+    /// Only batches over [`read_connections`](Self::read_connections), and single reads that go out together, yield. Measured on Linux, where since 6.6 it helps only a
     /// server in the same scheduling group: the same cgroup and, with autogroups, the same session.
     pub fn yield_to_local_server(mut self, yes: bool) -> Self {
         self.give_way = yes;

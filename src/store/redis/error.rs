@@ -79,6 +79,11 @@ pub(super) fn from_opening(error: RedisError) -> CacheError {
     from_connecting(PoolError::Backend(error))
 }
 
+/// The answer to a request did not come in time.
+pub(super) fn response_timeout() -> CacheError {
+    from_driver(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+}
+
 /// The task that served a connection went down with its runtime.
 pub(super) fn driver_gone() -> CacheError {
     CacheError::new(ErrorKind::Connection, "the runtime that served the connection was shut down")

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::cluster::{self, Cluster};
 use super::command::{self, Plan, plan};
-use super::connection::{Connections, Lease, Way};
+use super::connection::{Connections, Lease, Outcome, Way};
 use super::reply::{self, Expected};
 use super::script::Invocation;
 use super::{RedisStore, Topology, error};
@@ -141,21 +141,27 @@ impl RedisStore {
         let (op, connections) = (if many { Op::GetMany } else { Op::Get }, Arc::clone(connections));
         ResponseFuture::asked(async move {
             let hash = keys.as_slice().first().map_or(0, Key::hash_code);
+            let mut until = None;
             let answer = match (connections.way(slot, hash, many), keys.as_slice()) {
                 (Way::Own(reading), keys) => reading.read(keys, many).await,
-                (Way::Pipe(piping), [key]) => piping.read(key).await,
+                (Way::Pipe(piping), [key]) => match piping.read(key).await {
+                    Outcome::Answer(answer) => Some(answer),
+                    Outcome::Elsewhere(limit) => {
+                        until = Some(limit);
+                        None
+                    }
+                },
                 _ => None,
             };
-            let answer = match answer {
-                Some(answer) => answer,
-                None => {
-                    let (command, expected) = command::read(keys.as_slice(), many);
-                    let lease = match connections.try_lease(slot) {
-                        Some(lease) => lease,
-                        None => connections.lease(slot).await.map_err(|error| error.with_op(op))?,
-                    };
-                    let reply = ask(&connections, slot, lease, &Wire::Command(command)).await;
-                    reply.and_then(|reply| expected.decode(reply))
+            let answer = match (answer, until) {
+                (Some(answer), _) => answer,
+                (None, None) => read_shared(&connections, slot, &keys, many).await,
+                // It took some of its time already. Boxed, as it is rare.
+                (None, Some(until)) => {
+                    let shared = Box::pin(read_shared(&connections, slot, &keys, many));
+                    tokio::time::timeout_at(until, shared)
+                        .await
+                        .unwrap_or_else(|_| Err(error::response_timeout()))
                 }
             };
             answer.map_err(|error| error::from_lone_server(error).with_op(op))
@@ -206,6 +212,22 @@ impl RedisStore {
             Ok(CacheResponse::Subscribed(subscribed))
         })
     }
+}
+
+/// Reads over the connection of a slot that all requests share.
+async fn read_shared<P: StoredBytes>(
+    connections: &Arc<Connections>,
+    slot: usize,
+    keys: &Keys,
+    many: bool,
+) -> Answer<P> {
+    let (command, expected) = command::read(keys.as_slice(), many);
+    let lease = match connections.try_lease(slot) {
+        Some(lease) => lease,
+        None => connections.lease(slot).await?,
+    };
+    let reply = ask(connections, slot, lease, &Wire::Command(command)).await;
+    reply.and_then(|reply| expected.decode(reply))
 }
 
 /// What goes over the wire.

@@ -24,6 +24,7 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+pub(super) use self::piping::Outcome;
 pub(super) use self::reading::Way;
 use self::slot::{Connector, Phase, Replacement, Slot, State};
 pub(super) use self::source::Source;

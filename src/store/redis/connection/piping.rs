@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use cachex_core::{CacheError, CacheResponse, Key, StoredBytes};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::Connections;
 use super::reading::Way;
@@ -23,6 +24,7 @@ struct Piped<'a> {
     connections: &'a Arc<Connections>,
     slot: usize,
     id: u64,
+    pipe: Arc<Shared>,
     asking: Asking,
 }
 
@@ -59,16 +61,21 @@ impl Connections {
     }
 }
 
+/// What became of a read that took a pipe.
+pub(in super::super) enum Outcome<P> {
+    Answer(Result<CacheResponse<P>, CacheError>),
+    /// Nothing: it can go another way, until then.
+    Elsewhere(Instant),
+}
+
 impl Piping<'_> {
-    /// Asks, and waits for the answer. `None` when nothing was sent: the read can go another way.
-    pub(in super::super) async fn read<P: StoredBytes>(
-        self,
-        key: &Key,
-    ) -> Option<Result<CacheResponse<P>, CacheError>> {
+    /// Asks, and waits for the answer.
+    pub(in super::super) async fn read<P: StoredBytes>(self, key: &Key) -> Outcome<P> {
         let Self { connections, slot, id, pipe } = self;
-        let mut piped = Piped { connections, slot, id, asking: pipe.ask(key.clone()) };
-        let told = tokio::time::timeout(connections.settings.response_timeout, &mut piped.asking).await;
-        Some(match told {
+        let until = Instant::now() + connections.settings.response_timeout;
+        let asking = Arc::clone(&pipe).ask(key.clone());
+        let mut piped = Piped { connections, slot, id, pipe, asking };
+        Outcome::Answer(match tokio::time::timeout_at(until, &mut piped.asking).await {
             Ok(Told::Found(value)) => Ok(reply::found(value)),
             Ok(Told::Refused(refusal)) => {
                 if error::leads_astray(&refusal) {
@@ -76,14 +83,11 @@ impl Piping<'_> {
                 }
                 Err(error::from_server(&refusal))
             }
-            Ok(Told::Failed(error)) => {
-                connections.lost(slot, id);
-                Err(error)
-            }
-            Ok(Told::Unsent) => return None,
+            Ok(Told::Failed(error)) => Err(error),
+            Ok(Told::Unsent) => return Outcome::Elsewhere(until),
             Err(_) => {
                 piped.give_up(true);
-                Err(error::from_driver(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+                Err(error::response_timeout())
             }
         })
     }
@@ -93,8 +97,10 @@ impl Piped<'_> {
     fn give_up(&mut self, timed_out: bool) {
         // A future may be dropped anywhere.
         if self.asking.give_up(timed_out) && Handle::try_current().is_ok() {
-            self.connections.pipes.clear(self.slot);
-            self.connections.silent(self.slot, self.id);
+            self.connections.pipes.clear_this(self.slot, &self.pipe);
+            if self.connections.slots[self.slot].current(self.connections.source.moves()) == Some(self.id) {
+                self.connections.silent(self.slot, self.id);
+            }
         }
     }
 }

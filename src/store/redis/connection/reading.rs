@@ -119,7 +119,7 @@ impl Reading<'_> {
                     self.reader = None;
                     self.connections.silent(slot, id);
                 }
-                Err(error::from_driver(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+                Err(error::response_timeout())
             }
         }
     }

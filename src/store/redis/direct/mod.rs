@@ -5,16 +5,18 @@
 //! connection to itself, [`Reader`], writes to it and reads from it in the task that waits for the answer, and takes the
 //! values out of the one buffer they came in.
 //!
-//! A read takes the connection of its place if nobody has it, else the shared one: it never waits for a connection. The
-//! places divide the keys as the lanes of a batch layer do. Where reads meet at a place, as they do without a batch layer,
-//! the shared connections are the better way for single reads, since they write what meets with one system call; so
-//! a single read that finds the place taken sends the next [`SHY`] there as well.
+//! A read takes the connection of its place if nobody has it, and never waits for it. The places divide the keys as the
+//! lanes of a batch layer do. Who finds it taken goes another way: reads of many keys over the shared connection, a read of one
+//! key through the [`Pipe`] that belongs to that one. A pipe is a shared connection for such reads alone: it writes what
+//! meets with one system call, and knows of two kinds of reply. So where single reads meet, as they do without a batch
+//! layer, it is the better way for all of them, and one that finds the place taken sends the next [`SHY`] there as well.
 //!
-//! A place belongs to a shared connection, and its reader goes when that one does: whatever is noticed of the server
-//! (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers are
-//! made in the background by the first who misses one. They speak TLS where the store does, unless it is to trust anybody. What a reader leaves without an
-//! answer counts against itself and not against the shared connection, whose own answers say nothing of the reader either;
-//! only one that was silent for too long has the shared connection replaced along with it.
+//! A place belongs to a shared connection, and its reader goes when that one does, and so does a pipe: whatever is noticed
+//! of the server (that it is lost, silent, no longer the primary, that the credentials have changed) is noticed once. Readers
+//! and pipes are made in the background by the first who misses one; until then, the shared connection serves. They speak TLS
+//! where the store does, unless it is to trust anybody. What one of them leaves without an answer counts against itself and not
+//! against the shared connection, whose own answers say nothing of it either; only one that was silent for too long has the shared
+//! connection replaced along with it.
 
 mod open;
 mod pipe;
@@ -78,7 +80,7 @@ enum State {
 }
 
 /// What a reader was made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Badge {
     /// The number of the shared connection.
     pub(super) connection: u64,

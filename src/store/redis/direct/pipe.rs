@@ -1,15 +1,19 @@
 //! A connection that many reads of one key share.
 //!
-//! Whoever reads puts its `GET` behind those of the others and waits for its own reply. One task, the [`Driver`], writes
+//! Whoever reads queues its key behind those of the others and waits for its own reply. One task, the [`Driver`], writes
 //! what has come together with one system call, and hands out the replies in the order of the commands, each as soon as
-//! it is there. Nobody waits for anybody: a command goes out although earlier ones have no answer yet.
+//! it is there. Commands go out although earlier ones have no answer yet, up to [`WINDOW`] of them. What waits beyond that is not
+//! sent when its caller leaves, so that a server which cannot keep up is not asked for what nobody wants.
 //!
 //! ```text
-//!   Open    a command comes             => Open       it is queued, and the driver woken if it sleeps
-//!   Open    the pipe is dropped         => Closing    no more commands come; who waits is still answered
+//!   Open    a read comes                => Open       it is queued, and the driver woken if it sleeps
+//!   Open    the pipe is dropped         => Closing    no more reads come; who waits is still answered
 //!   Closing nobody waits any more       => Over
 //!   Open, Closing   the connection ends => Over       who was sent fails; who was not can go another way
 //! ```
+//!
+//! A connection that the server closed while nobody used it is not always seen before something is written. So when one ends
+//! and not a byte has come since it was last idle, those who were sent can go another way as well: they only read.
 //!
 //! Wakers leave the lock before they are woken or dropped: that may run whatever code a runtime likes.
 
@@ -35,6 +39,13 @@ use super::resp::{self, Progress, Reply};
 use crate::store::redis::connection::SILENCE;
 use crate::store::redis::error;
 
+/// How many commands may be without a reply. What the driver that serves all other requests has as the length of its queue,
+/// and a batch of the batch layer as its size.
+pub(super) const WINDOW: usize = 256;
+
+/// Places beyond so many are given back when nobody needs any.
+const PLACES: usize = 1024;
+
 /// The way into a pipe. Dropping it closes the pipe, once nobody waits for an answer any more.
 pub(in super::super) struct Pipe(Arc<Shared>);
 
@@ -48,20 +59,23 @@ pub(in super::super) struct Shared {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    /// Commands that nobody has begun to write.
-    output: BytesMut,
+    /// What nobody has begun to write.
+    queued: VecDeque<(u32, Key)>,
+    /// How many of those have left.
+    withdrawn: usize,
     /// Whose replies are to come, in the order of their commands.
-    waiting: VecDeque<u32>,
-    /// How many of those, the last ones, are in `output`.
-    unsent: usize,
+    owed: VecDeque<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// How many callers wait for a reply.
+    /// How many callers wait.
     live: usize,
-    /// The driver, while it sleeps.
+    /// The driver, while it sleeps, and whether it is to be woken for a read.
     driver: Option<Waker>,
+    is_hungry: bool,
     /// When a read was first given up since anything came.
     silent_since: Option<Instant>,
+    /// Whether somebody has been told that the connection is taken for half open.
+    is_suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,8 +89,9 @@ enum Phase {
 /// One caller's place.
 enum Slot {
     Free,
-    Waiting(Waker),
-    /// The caller is gone, its reply is still to come.
+    Queued(Waker),
+    Sent(Waker),
+    /// The caller is gone; what it asked is still queued, or its reply is to come.
     Left,
     Told(Told),
 }
@@ -86,9 +101,9 @@ enum Slot {
 pub(in super::super) enum Told {
     Found(Option<Bytes>),
     Refused(ServerError),
-    /// The connection was lost after the command had been sent, or some of it.
+    /// The connection was lost after the command had been sent.
     Failed(CacheError),
-    /// It was not sent and will not be: the read can go another way.
+    /// It was not sent, or over a connection that had been closed before: the read can go another way.
     Unsent,
 }
 
@@ -135,27 +150,29 @@ impl Shared {
         state.live == 0 && state.slots.iter().all(|slot| matches!(slot, Slot::Free))
     }
 
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.lock().slots.len()
+    }
+
     /// A read of this key: nothing happens until it is polled.
     pub(in super::super) fn ask(self: Arc<Self>, key: Key) -> Asking {
         Asking { shared: self, key: Some(key), slot: None }
     }
 
-    /// Queues a command; `None` when no more are taken.
-    fn push(&self, key: &Key, waker: &Waker) -> Option<u32> {
+    /// Queues a read; `None` when no more are taken.
+    fn push(&self, key: Key, waker: &Waker) -> Option<u32> {
         let waker = waker.clone();
-        let mut guard = self.lock();
-        let state = &mut *guard;
+        let mut state = self.lock();
         if state.phase != Phase::Open {
-            drop(guard);
+            drop(state);
             return None;
         }
-        resp::ask(&mut state.output, std::slice::from_ref(key), false);
-        let slot = state.seat(Slot::Waiting(waker));
-        state.waiting.push_back(slot);
-        state.unsent += 1;
+        let slot = state.seat(Slot::Queued(waker));
+        state.queued.push_back((slot, key));
         state.live += 1;
-        let driver = state.driver.take();
-        drop(guard);
+        let driver = if state.is_hungry { state.driver.take() } else { None };
+        drop(state);
         wake(driver);
         Some(slot)
     }
@@ -165,16 +182,15 @@ impl Shared {
         let mut state = self.lock();
         let place = &mut state.slots[slot as usize];
         match place {
-            Slot::Waiting(known) if known.will_wake(waker) => Poll::Pending,
-            Slot::Waiting(known) => {
-                let unused = std::mem::replace(known, waker.clone());
+            Slot::Queued(known) | Slot::Sent(known) => {
+                let unused = (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()));
                 drop(state);
                 drop(unused);
                 Poll::Pending
             }
             _ => {
                 let told = std::mem::replace(place, Slot::Free);
-                state.free.push(slot);
+                state.vacate(slot);
                 drop(state);
                 match told {
                     Slot::Told(told) => Poll::Ready(told),
@@ -184,30 +200,41 @@ impl Shared {
         }
     }
 
-    /// The caller in this slot goes. Whether the connection is to be taken for half open: reads were given up on it for
-    /// [`SILENCE`], or a second one in a row ran into its time limit, and not a byte came.
+    /// The caller in this slot goes. Whether the connection is to be taken for half open, which is told once: reads were
+    /// given up on it for [`SILENCE`], or a second one in a row ran into its time limit, and not a byte came.
     fn leave(&self, slot: u32, timed_out: bool) -> bool {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let place = &mut state.slots[slot as usize];
-        if !matches!(place, Slot::Waiting(_)) {
-            let told = std::mem::replace(place, Slot::Free);
-            state.free.push(slot);
-            drop(state);
-            drop(told);
-            return false;
-        }
-        let left = std::mem::replace(place, Slot::Left);
+        let left = match std::mem::replace(place, Slot::Left) {
+            Slot::Queued(waker) => {
+                state.withdrawn += 1;
+                waker
+            }
+            Slot::Sent(waker) => waker,
+            told => {
+                *place = Slot::Free;
+                state.vacate(slot);
+                drop(guard);
+                drop(told);
+                return false;
+            }
+        };
         state.live -= 1;
+        if state.withdrawn > WINDOW && 2 * state.withdrawn > state.queued.len() {
+            state.forget_withdrawn();
+        }
         let before = state.silent_since;
         if before.is_none() {
             state.silent_since = Some(Instant::now());
         }
-        let driver =
-            if state.live == 0 && state.phase == Phase::Closing { state.driver.take() } else { None };
-        drop(state);
+        let is_silent = before.is_some_and(|since| timed_out || since.elapsed() >= SILENCE);
+        let is_news = is_silent && !std::mem::replace(&mut state.is_suspect, true);
+        let driver = if state.is_done() { state.driver.take() } else { None };
+        drop(guard);
         drop(left);
         wake(driver);
-        before.is_some_and(|since| timed_out || since.elapsed() >= SILENCE)
+        is_news
     }
 }
 
@@ -225,21 +252,52 @@ impl State {
         }
     }
 
-    /// Tells the caller whose reply is the next; answers whom to wake, and what nobody wants.
-    fn tell_next(&mut self, told: Told) -> Result<Waker, Option<Told>> {
-        let Some(slot) = self.waiting.pop_front() else { return Err(Some(told)) };
+    fn vacate(&mut self, slot: u32) {
+        self.free.push(slot);
+        if self.slots.len() > PLACES && self.free.len() == self.slots.len() {
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
+    }
+
+    /// Takes a place, and leaves it free or with what its caller is told; whom to wake then.
+    fn tell(&mut self, slot: u32, told: Told) -> Option<Waker> {
         let place = &mut self.slots[slot as usize];
         match std::mem::replace(place, Slot::Free) {
-            Slot::Waiting(waker) => {
+            Slot::Queued(waker) | Slot::Sent(waker) => {
                 *place = Slot::Told(told);
                 self.live -= 1;
-                Ok(waker)
+                Some(waker)
             }
             _ => {
-                self.free.push(slot);
-                Err(Some(told))
+                self.vacate(slot);
+                None
             }
         }
+    }
+
+    /// Takes those out of the queue whose callers have left.
+    fn forget_withdrawn(&mut self) {
+        let mut queued = std::mem::take(&mut self.queued);
+        queued.retain(|&(slot, _)| {
+            let stays = matches!(self.slots[slot as usize], Slot::Queued(_));
+            if !stays {
+                self.slots[slot as usize] = Slot::Free;
+                self.vacate(slot);
+            }
+            stays
+        });
+        self.queued = queued;
+        self.withdrawn = 0;
+    }
+
+    /// Whether something can be taken.
+    fn has_more(&self) -> bool {
+        !self.queued.is_empty() && self.owed.len() < WINDOW
+    }
+
+    /// Whether there is nothing left to do.
+    fn is_done(&self) -> bool {
+        self.phase != Phase::Open && self.live == 0
     }
 }
 
@@ -270,7 +328,7 @@ impl Future for Asking {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Told> {
         if let Some(key) = self.key.take() {
-            self.slot = self.shared.push(&key, cx.waker());
+            self.slot = self.shared.push(key, cx.waker());
             return if self.slot.is_some() { Poll::Pending } else { Poll::Ready(Told::Unsent) };
         }
         let Some(slot) = self.slot else { return Poll::Ready(Told::Failed(error::unexpected_reply())) };
@@ -292,15 +350,22 @@ pub(in super::super) struct Driver {
     socket: Box<dyn Socket>,
     /// Whether the server is on this machine and may have the core of whoever has sent it several commands.
     gives_way: bool,
-    /// What is being written, and how many commands it was.
+    /// What is being written, how many commands it was, and whether it took more room than is kept.
     output: BytesMut,
     commands: usize,
+    is_large: bool,
+    /// Whether the socket may still have some of it to itself.
+    flushing: bool,
     input: BytesMut,
     /// The most room `input` had since it was made.
     room: usize,
     /// The replies that are still to come for what was taken to be written.
     reply: Reply,
     missing: usize,
+    /// Whether nothing has come since no reply was owed.
+    is_unheard: bool,
+    /// Whether replies came in the last poll: what is asked next goes out before more of them are looked for.
+    has_answered: bool,
     /// Whether those who were ready to run have run since the last write, so that what they ask goes out together.
     others_ran: bool,
     // Used again and again.
@@ -327,10 +392,14 @@ impl Driver {
             gives_way,
             output: BytesMut::new(),
             commands: 0,
+            is_large: false,
+            flushing: false,
             input: BytesMut::new(),
             room: 0,
             reply: Reply::default(),
             missing: 1,
+            is_unheard: true,
+            has_answered: false,
             others_ran: false,
             told: Vec::new(),
             wakers: Vec::new(),
@@ -352,56 +421,104 @@ impl Driver {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<()>> {
+        if std::mem::take(&mut self.has_answered) && (self.has_output() || self.take()) {
+            // A socket that takes no more is looked at below, for what it has.
+            if let Poll::Ready(sent) = self.send(cx) {
+                sent?;
+            }
+        }
         loop {
             // Before anything is sent: a connection that was closed while nobody used it shall cost nobody an error.
             match self.receive(cx)? {
                 Came::Replies => {
                     self.deliver();
                     // Who is answered comes back with more. They run first, and what they ask goes out together.
+                    (self.has_answered, self.others_ran) = (true, true);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Came::Bytes => {
+                    self.shared.lock().silent_since = None;
+                    continue;
+                }
+                Came::Nothing => {}
+            }
+            if !self.has_output() {
+                if !self.others_ran && self.shared.lock().has_more() {
                     self.others_ran = true;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Came::Bytes => continue,
-                Came::Nothing => {}
+                if !self.take() {
+                    return self.sleep(cx);
+                }
             }
-            if self.output.is_empty() && !ready!(self.take(cx)) {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.send(cx))?;
-            self.others_ran = false;
-            if self.gives_way && self.commands > 1 {
-                handover::give_way();
+            if self.send(cx)?.is_pending() {
+                return self.sleep(cx);
             }
         }
     }
 
-    /// Takes the commands that have come; `false` when none will come any more and nobody waits.
-    fn take(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Waits: for the socket, for the end, and for a read if there is room for one.
+    fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<()>> {
+        let is_writing = self.has_output();
+        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
-        if state.unsent == 0 {
-            if state.phase != Phase::Open && state.live == 0 {
-                return Poll::Ready(false);
-            }
-            state.driver = Some(cx.waker().clone());
-            self.others_ran = false;
-            return Poll::Pending;
+        if state.is_done() {
+            return Poll::Ready(Ok(()));
         }
-        if !self.others_ran {
+        if !is_writing && state.has_more() {
+            // It has just come.
             drop(state);
-            self.others_ran = true;
-            cx.waker().wake_by_ref();
+            waker.wake();
             return Poll::Pending;
         }
-        std::mem::swap(&mut state.output, &mut self.output);
-        self.commands = std::mem::take(&mut state.unsent);
+        state.is_hungry = !is_writing && state.owed.len() < WINDOW;
+        let unused = state.driver.replace(waker);
         drop(state);
+        drop(unused);
+        self.others_ran = false;
+        Poll::Pending
+    }
+
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.flushing
+    }
+
+    /// Takes what is queued, as far as the window allows; `false` when that is nothing.
+    fn take(&mut self) -> bool {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        let before = state.owed.len();
+        while state.owed.len() < WINDOW
+            && let Some((slot, key)) = state.queued.pop_front()
+        {
+            let place = &mut state.slots[slot as usize];
+            match std::mem::replace(place, Slot::Free) {
+                Slot::Queued(waker) => {
+                    *place = Slot::Sent(waker);
+                    state.owed.push_back(slot);
+                    resp::ask(&mut self.output, std::slice::from_ref(&key), false);
+                }
+                _ => {
+                    state.withdrawn -= 1;
+                    state.vacate(slot);
+                }
+            }
+        }
+        self.commands = state.owed.len() - before;
+        drop(guard);
+        if before == 0 {
+            self.is_unheard = true;
+        }
+        self.is_large = self.output.capacity() > KEPT;
         self.reply.add(self.commands);
-        Poll::Ready(true)
+        self.commands > 0
     }
 
     /// Hands what was taken to the system, all of it.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushing = true;
         while !self.output.is_empty() {
             let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.output)?);
             if written == 0 {
@@ -409,10 +526,15 @@ impl Driver {
             }
             self.output.advance(written);
         }
-        if self.output.capacity() > KEPT {
+        if std::mem::take(&mut self.is_large) {
             self.output = BytesMut::new();
         }
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(Pin::new(&mut self.socket).poll_flush(cx)?);
+        self.flushing = false;
+        if self.gives_way && self.commands > 1 {
+            handover::give_way();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes in what has come.
@@ -422,7 +544,7 @@ impl Driver {
         match pin!(self.socket.read_buf(&mut self.input)).poll(cx)? {
             Poll::Pending => return Ok(Came::Nothing),
             Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Poll::Ready(_) => {}
+            Poll::Ready(_) => self.is_unheard = false,
         }
         let told = &mut self.told;
         loop {
@@ -455,8 +577,8 @@ impl Driver {
         let mut state = self.shared.lock();
         state.silent_since = None;
         for told in self.told.drain(..) {
-            if let Ok(waker) = state.tell_next(told) {
-                self.wakers.push(waker);
+            if let Some(slot) = state.owed.pop_front() {
+                self.wakers.extend(state.tell(slot, told));
             }
         }
         drop(state);
@@ -478,17 +600,17 @@ impl Driver {
         let mut state = self.shared.lock();
         state.phase = Phase::Over;
         let driver = state.driver.take();
-        let sent = state.waiting.len() - state.unsent;
-        for at in 0..state.waiting.len() {
-            let told = if at < sent { Told::Failed(error.clone()) } else { Told::Unsent };
-            if let Ok(waker) = state.tell_next(told) {
-                self.wakers.push(waker);
-            }
+        while let Some(slot) = state.owed.pop_front() {
+            let told = if self.is_unheard { Told::Unsent } else { Told::Failed(error.clone()) };
+            self.wakers.extend(state.tell(slot, told));
         }
-        state.unsent = 0;
-        state.output = BytesMut::new();
+        let queued = std::mem::take(&mut state.queued);
+        state.withdrawn = 0;
+        for &(slot, _) in &queued {
+            self.wakers.extend(state.tell(slot, Told::Unsent));
+        }
         drop(state);
-        drop(driver);
+        drop((driver, queued));
         self.wake();
     }
 }

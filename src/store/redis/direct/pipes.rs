@@ -20,8 +20,9 @@ enum State {
     Empty,
     /// One is being made.
     Making,
-    Open(Pipe, Badge),
-    /// The last attempt failed.
+    /// Since when.
+    Open(Pipe, Badge, Instant),
+    /// The last attempt failed, or what it made ended soon.
     Resting(Instant),
     /// For good.
     Closed,
@@ -46,8 +47,18 @@ impl Pipes {
         let Some(place) = self.0.get(at) else { return Lookup::Nothing };
         let mut state = place.lock();
         match &*state {
-            State::Open(pipe, worn) if *worn == badge && !pipe.shared().is_over() => {
+            State::Open(pipe, worn, _) if *worn == badge && !pipe.shared().is_over() => {
                 Lookup::Pipe(Arc::clone(pipe.shared()))
+            }
+            // The caller has seen an older connection than whoever had it made.
+            State::Open(_, worn, _) if *worn > badge => Lookup::Nothing,
+            // It would be closed again.
+            State::Open(pipe, _, since) if pipe.shared().is_over() && since.elapsed() < REST => {
+                let until = *since + REST;
+                let old = std::mem::replace(&mut *state, State::Resting(until));
+                drop(state);
+                drop(old);
+                Lookup::Nothing
             }
             State::Resting(until) if Instant::now() < *until => Lookup::Nothing,
             State::Open(..) | State::Empty | State::Resting(_) => {
@@ -63,7 +74,7 @@ impl Pipes {
     /// A pipe was made, or could not be.
     pub(in super::super) fn made(&self, at: usize, made: Option<(Pipe, Badge)>) {
         let next = match made {
-            Some((pipe, badge)) => State::Open(pipe, badge),
+            Some((pipe, badge)) => State::Open(pipe, badge, Instant::now()),
             None => State::Resting(Instant::now() + REST),
         };
         self.leave(at, |state| matches!(state, State::Making), next);
@@ -74,9 +85,16 @@ impl Pipes {
         self.leave(at, |state| matches!(state, State::Making), State::Empty);
     }
 
-    /// Takes no more commands there; those under way are still answered.
+    /// Takes no more reads there; those under way are still answered.
     pub(in super::super) fn clear(&self, at: usize) {
         self.leave(at, |state| matches!(state, State::Open(..)), State::Empty);
+    }
+
+    /// The same, if it is still this pipe.
+    pub(in super::super) fn clear_this(&self, at: usize, this: &Arc<Shared>) {
+        let is_this =
+            |state: &State| matches!(state, State::Open(pipe, ..) if Arc::ptr_eq(pipe.shared(), this));
+        self.leave(at, is_this, State::Empty);
     }
 
     /// For good.

@@ -1,6 +1,7 @@
 //! Replies, readers and places, without a server.
 
 mod pipe;
+mod pipes;
 mod places;
 mod reader;
 mod resp;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cachex_core::ErrorKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::pipe::{Asking, Driver, Pipe, Told};
+use super::super::pipe::{Asking, Driver, Pipe, Told, WINDOW};
 use super::super::reader::KEPT;
 use super::{answering, bulk, key, value_of};
 use crate::store::redis::connection::SILENCE;
@@ -92,6 +92,24 @@ async fn each_gets_its_own() {
             for (name, call) in names.iter().zip(calls) {
                 assert!(call.await.unwrap() == value_of(name), "{name} got the answer of another");
             }
+        }
+        drop(pipe);
+        ended(driver).await;
+    }
+}
+
+/// As TLS does, and it takes more than one attempt to get them out of it.
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_keeps_bytes_to_itself_is_flushed() {
+    for (room, names) in [(7, 1), (7, 30), (1 << 20, 30)] {
+        let (client, server) = tokio::io::duplex(room);
+        tokio::spawn(answering(server));
+        let (pipe, driver) = Pipe::open(Box::new(BufWriter::new(client)), false);
+        let driver = tokio::spawn(driver.run());
+        let names: Vec<_> = (0..names).map(|n| format!("{n}:{n}")).collect();
+        let calls: Vec<_> = names.iter().map(|name| tokio::spawn(found(ask(&pipe, name)))).collect();
+        for (name, call) in names.iter().zip(calls) {
+            assert_eq!(call.await.unwrap(), value_of(name));
         }
         drop(pipe);
         ended(driver).await;
@@ -211,6 +229,7 @@ async fn when_the_connection_ends_each_is_told_how_far_it_came() {
         let_others_run().await;
         let e = asked(&pipe, "e");
         server.write_all(b"$1\r\na\r\n").await.unwrap();
+        let_others_run().await;
         if unasked {
             server.write_all(b"%what").await.unwrap();
         } else {
@@ -267,8 +286,10 @@ async fn a_closed_pipe_answers_who_waits_and_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     let (pipe, driver, mut server) = by_hand(1 << 20);
-    let sent = asked(&pipe, "a");
+    let [answered, sent] = ["a", "b"].map(|name| asked(&pipe, name));
     hear(&mut server).await;
+    server.write_all(b"$1\r\na\r\n").await.unwrap();
+    assert_eq!(found(answered).await.unwrap(), b"a");
     driver.abort();
     let unsent = asked(&pipe, "b");
     assert!(is_lost(&told(sent).await));
@@ -278,6 +299,107 @@ async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     let never_sent = asked(&pipe, "c");
     drop(driver);
     assert!(matches!(told(never_sent).await, Told::Unsent));
+}
+
+/// It was closed before anything was sent, although nobody could see it.
+#[tokio::test(start_paused = true)]
+async fn one_that_ends_without_a_word_since_it_was_idle_costs_no_error() {
+    let (pipe, driver, mut server) = by_hand(1 << 20);
+    let first = asked(&pipe, "a");
+    hear(&mut server).await;
+    server.write_all(b"$1\r\na\r\n").await.unwrap();
+    assert_eq!(found(first).await.unwrap(), b"a");
+    let sent = ["b", "c"].map(|name| asked(&pipe, name));
+    hear(&mut server).await;
+    drop(server);
+    for asking in sent {
+        assert!(matches!(told(asking).await, Told::Unsent));
+    }
+    ended(driver).await;
+}
+
+/// A server that cannot keep up is asked for no more than it owes, and not for what nobody wants any more.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_in_the_queue_is_not_sent() {
+    let (pipe, _driver, mut server) = by_hand(1 << 20);
+    let mut sent: Vec<_> = (0..WINDOW).map(|n| asked(&pipe, format!("sent:{n}"))).collect();
+    let beyond: Vec<_> = (0..10).map(|n| asked(&pipe, format!("sent:beyond:{n}"))).collect();
+    assert_eq!(hear(&mut server).await.matches("sent").count(), WINDOW);
+    drop(beyond);
+    for round in 0..50 {
+        let impatient: Vec<_> = (0..100).map(|n| asked(&pipe, format!("left:{round}:{n}"))).collect();
+        let_others_run().await;
+        drop(impatient);
+        assert!(pipe.shared().places() < 3 * WINDOW + 200, "{round}");
+    }
+    let patient = asked(&pipe, "patient");
+    let_others_run().await;
+    // There is room for one, and it goes to the one who waits.
+    server.write_all(b"$1\r\nx\r\n").await.unwrap();
+    assert_eq!(found(sent.remove(0)).await.unwrap(), b"x");
+    let heard = hear(&mut server).await;
+    assert!(heard.contains("patient") && !heard.contains("left"), "{heard}");
+    server.write_all(&bulk(Some(b"x")).repeat(WINDOW)).await.unwrap();
+    for asking in sent.into_iter().chain([patient]) {
+        assert_eq!(found(asking).await.unwrap(), b"x");
+    }
+    assert!(pipe.shared().is_tidy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_leaves_no_places_behind() {
+    let (client, server) = tokio::io::duplex(1 << 20);
+    tokio::spawn(answering(server));
+    let (pipe, driver) = Pipe::open(Box::new(client), false);
+    tokio::spawn(driver.run());
+    let calls: Vec<_> = (0..5000).map(|n| tokio::spawn(found(ask(&pipe, format!("a:{n}"))))).collect();
+    for (n, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), value_of(&format!("a:{n}")));
+    }
+    assert_eq!(pipe.shared().places(), 0);
+    assert_eq!(found(ask(&pipe, "b:1")).await, value_of("b:1"));
+}
+
+/// The server takes nothing any more, and whoever waited has left.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_jammed_ends_when_nobody_wants_it() {
+    for close_first in [false, true] {
+        let (pipe, driver, _server) = by_hand(8);
+        let calls = ["a", "b"].map(|name| asked(&pipe, name));
+        let_others_run().await;
+        assert!(!driver.is_finished());
+        if close_first {
+            drop(pipe);
+            let_others_run().await;
+            drop(calls);
+        } else {
+            drop(calls);
+            let_others_run().await;
+            drop(pipe);
+        }
+        ended(driver).await;
+    }
+}
+
+/// Replies keep coming, each of them a round, and what is asked meanwhile does not wait for the last.
+#[tokio::test(start_paused = true)]
+async fn commands_go_out_between_replies() {
+    let (pipe, _driver, mut server) = by_hand(1 << 20);
+    let calls: Vec<_> = (0..20).map(|n| asked(&pipe, format!("{n}"))).collect();
+    hear(&mut server).await;
+    let value = vec![b'v'; 40_000];
+    server.write_all(&bulk(Some(&value)).repeat(20)).await.unwrap();
+    let late = asked(&pipe, "late");
+    let mut last = calls.into_iter().next_back().unwrap();
+    // As a task, whose turn comes between those of the driver.
+    let watch = tokio::spawn(async move {
+        assert!(hear(&mut server).await.contains("late"));
+        assert!(poll(&mut last).is_pending(), "there are replies that were not looked at");
+        (server, last)
+    });
+    let (_server, last) = watch.await.unwrap();
+    assert_eq!(found(last).await.unwrap(), value);
+    drop(late);
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,16 +412,21 @@ async fn silence_is_told_from_an_answer_that_is_late() {
     let_others_run().await;
     assert!(!calls[1].give_up(true), "something has come since");
     assert!(!calls[2].give_up(false), "who leaves may be impatient");
-    assert!(calls[3].give_up(true), "the second timeout");
-    assert!(!calls[3].give_up(true), "it is gone");
-    server.write_all(&bulk(Some(b"x")).repeat(3)).await.unwrap();
+    server.write_all(b"$10").await.unwrap();
     let_others_run().await;
-    assert!(!calls[4].give_up(false));
-    let mut more = ["f", "g"].map(|name| asked(&pipe, name));
+    assert!(!calls[3].give_up(true), "part of a reply has come since");
+    assert!(calls[4].give_up(true), "the second timeout");
+    let mut late = asked(&pipe, "f");
+    assert!(!late.give_up(true), "it has been told");
+
+    let (pipe, _driver, mut server) = by_hand(1 << 20);
+    let mut calls = ["a", "b", "c"].map(|name| asked(&pipe, name));
+    hear(&mut server).await;
+    assert!(!calls[0].give_up(false));
     tokio::time::advance(SILENCE - Duration::from_millis(1)).await;
-    assert!(!more[0].give_up(false));
+    assert!(!calls[1].give_up(false));
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(more[1].give_up(false));
+    assert!(calls[2].give_up(false));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,8 @@
 //!
 //! Beside them there are a few [`read_connections`](RedisStoreBuilder::read_connections), each for one `get` or `mget` at a time: a batch, or a
 //! caller that comes alone, is answered there without the detours of sharing. Where many `get`s meet, each shared connection has
-//! one more beside it that these share, and that does nothing else: what meets is one write, nobody waits for anybody's answer, and a read
-//! costs the client a third less. An `mget` that finds its connection in use takes the shared one. Each of them belongs
+//! one more beside it that these share, and that does nothing else: what meets is one write, and up to 256 commands go out ahead of
+//! their answers. With hundreds of callers that is nearly twice as fast. An `mget` that finds its connection in use takes the shared one. Each of them belongs
 //! to a shared connection, and goes when that one does.
 //!
 //! A lost connection fails the requests that were on it, and comes back by itself: at once, then after pauses of up to 2 s

@@ -72,8 +72,9 @@ impl Piping<'_> {
     /// Asks, and waits for the answer.
     pub(in super::super) async fn read<P: StoredBytes>(self, key: &Key) -> Outcome<P> {
         let Self { connections, slot, id, pipe } = self;
-        let until = Instant::now() + connections.settings.response_timeout;
-        let asking = Arc::clone(&pipe).ask(key.clone());
+        let now = Instant::now();
+        let until = now + connections.settings.response_timeout;
+        let asking = Arc::clone(&pipe).ask(key.clone(), now);
         let mut piped = Piped { connections, slot, id, pipe, asking };
         Outcome::Answer(match tokio::time::timeout_at(until, &mut piped.asking).await {
             Ok(Told::Found(value)) => Ok(reply::found(value)),

@@ -69,8 +69,10 @@ struct State {
     /// The driver, while it sleeps, and whether it is to be woken for a read.
     driver: Option<Waker>,
     is_hungry: bool,
-    /// When a read was first given up since anything came.
+    /// Since when nothing has come, if a read was given up meanwhile.
     silent_since: Option<Instant>,
+    /// When anything came last.
+    heard_at: Option<Instant>,
     /// Whether somebody has been told that the connection is taken for half open.
     is_suspect: bool,
 }
@@ -153,8 +155,8 @@ impl Shared {
     }
 
     /// A read of this key: nothing happens until it is polled.
-    pub(in super::super) fn ask(self: Arc<Self>, key: Key) -> Asking {
-        Asking { shared: self, key: Some(key), slot: None }
+    pub(in super::super) fn ask(self: Arc<Self>, key: Key, now: Instant) -> Asking {
+        Asking { shared: self, key: Some(key), slot: None, asked_at: now }
     }
 
     /// Queues a read; `None` when no more are taken.
@@ -198,8 +200,8 @@ impl Shared {
     }
 
     /// The caller in this slot goes. Whether the connection is to be taken for half open, which is told once: reads were
-    /// given up on it for [`SILENCE`], or a second one in a row ran into its time limit, and not a byte came.
-    fn leave(&self, slot: u32, timed_out: bool) -> bool {
+    /// given up on it, and for [`SILENCE`] not a byte came, or a second one in a row ran into its time limit.
+    fn leave(&self, slot: u32, asked_at: Instant, timed_out: bool) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
         let place = &mut state.slots[slot as usize];
@@ -223,7 +225,7 @@ impl Shared {
         }
         let before = state.silent_since;
         if before.is_none() {
-            state.silent_since = Some(Instant::now());
+            state.silent_since = Some(state.heard_at.map_or(asked_at, |heard| heard.max(asked_at)));
         }
         let is_silent = before.is_some_and(|since| timed_out || since.elapsed() >= SILENCE);
         let is_news = is_silent && !std::mem::replace(&mut state.is_suspect, true);
@@ -287,6 +289,11 @@ impl State {
         self.withdrawn = 0;
     }
 
+    /// Something has come.
+    fn hear(&mut self) {
+        (self.silent_since, self.heard_at) = (None, Some(Instant::now()));
+    }
+
     /// Whether something can be taken.
     fn has_more(&self) -> bool {
         !self.queued.is_empty() && self.owed.len() < WINDOW
@@ -311,12 +318,13 @@ pub(in super::super) struct Asking {
     key: Option<Key>,
     /// While its caller waits.
     slot: Option<u32>,
+    asked_at: Instant,
 }
 
 impl Asking {
     /// Gives the read up; see [`Shared::leave`].
     pub(in super::super) fn give_up(&mut self, timed_out: bool) -> bool {
-        self.slot.take().is_some_and(|slot| self.shared.leave(slot, timed_out))
+        self.slot.take().is_some_and(|slot| self.shared.leave(slot, self.asked_at, timed_out))
     }
 }
 

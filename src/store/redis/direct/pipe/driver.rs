@@ -114,7 +114,7 @@ impl Driver {
                     return Poll::Pending;
                 }
                 Came::Bytes => {
-                    self.shared.lock().silent_since = None;
+                    self.shared.lock().hear();
                     continue;
                 }
                 Came::Nothing => {}
@@ -251,7 +251,7 @@ impl Driver {
     /// Hands out the replies that have come.
     fn deliver(&mut self) {
         let mut state = self.shared.lock();
-        state.silent_since = None;
+        state.hear();
         for told in self.told.drain(..) {
             if let Some(slot) = state.owed.pop_front() {
                 self.wakers.extend(state.tell(slot, told));

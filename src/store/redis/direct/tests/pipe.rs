@@ -24,7 +24,7 @@ fn by_hand(room: usize) -> (Pipe, JoinHandle<()>, DuplexStream) {
 }
 
 fn ask(pipe: &Pipe, name: impl AsRef<str>) -> Asking {
-    Arc::clone(pipe.shared()).ask(key(name))
+    Arc::clone(pipe.shared()).ask(key(name), Instant::now())
 }
 
 /// A read that is queued.
@@ -427,6 +427,23 @@ async fn silence_is_told_from_an_answer_that_is_late() {
     assert!(!calls[1].give_up(false));
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(calls[2].give_up(false));
+
+    // It counts from when the first was asked, and from when anything came.
+    for heard in [false, true] {
+        let (pipe, _driver, mut server) = by_hand(1 << 20);
+        let [mut first, second] = ["a", "b"].map(|name| asked(&pipe, name));
+        hear(&mut server).await;
+        tokio::time::advance(SILENCE / 2).await;
+        if heard {
+            server.write_all(b"$1").await.unwrap();
+            let_others_run().await;
+        }
+        assert!(!first.give_up(false));
+        let mut third = asked(&pipe, "c");
+        tokio::time::advance(SILENCE / 2).await;
+        assert_eq!(third.give_up(false), !heard);
+        drop(second);
+    }
 }
 
 #[tokio::test(start_paused = true)]

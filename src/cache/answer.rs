@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use cachex_core::{
-    CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, SharedCall, SharedStack,
+    CacheError, CacheRequest, CacheResponse, CacheService, Entry, ErrorKind, Op, SharedCall, SharedStack,
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::read::FromResponse;
 use crate::patterns::flights::Flights;
 
 #[cold]
@@ -33,8 +35,9 @@ pin_project! {
         step: Step<V, S>,
         // For a write: the loads under way that it makes out of date when it is first polled.
         supersedes: Option<Arc<Flights<V>>>,
-        read: fn(CacheResponse<V>, usize) -> Result<T, CacheError>,
+        op: Op,
         keys: usize,
+        answer: PhantomData<fn() -> T>,
     }
 }
 
@@ -51,29 +54,30 @@ pin_project! {
 }
 
 impl<V, S: CacheService<V>, T> Answer<V, S, T> {
-    /// Sends `request` and reads the answer with `read`, which is told how many keys were asked for.
+    /// Sends `request`, and reads the answer as a `T`.
     #[inline]
-    pub(crate) fn new(
-        service: SharedStack<S>,
-        request: Result<CacheRequest<V>, CacheError>,
-        read: fn(CacheResponse<V>, usize) -> Result<T, CacheError>,
-    ) -> Self {
+    pub(crate) fn new(service: SharedStack<S>, request: Result<CacheRequest<V>, CacheError>) -> Self {
         match request {
             Ok(request) => {
-                let keys = match &request {
-                    CacheRequest::Get(_) => 1,
-                    other => other.keys().len(),
+                let (op, keys) = match &request {
+                    CacheRequest::Get(_) => (Op::Get, 1),
+                    other => (other.op(), other.keys().len()),
                 };
                 Self {
                     step: Step::Call { call: SharedCall::new(service, request) },
                     supersedes: None,
-                    read,
+                    op,
                     keys,
+                    answer: PhantomData,
                 }
             }
-            Err(error) => {
-                Self { step: Step::Refused { error: Some(error) }, supersedes: None, read, keys: 0 }
-            }
+            Err(error) => Self {
+                step: Step::Refused { error: Some(error) },
+                supersedes: None,
+                op: Op::Ping,
+                keys: 0,
+                answer: PhantomData,
+            },
         }
     }
 
@@ -85,7 +89,7 @@ impl<V, S: CacheService<V>, T> Answer<V, S, T> {
     }
 }
 
-impl<V, S: CacheService<V>, T> Future for Answer<V, S, T> {
+impl<V, S: CacheService<V>, T: FromResponse<V>> Future for Answer<V, S, T> {
     type Output = Result<T, CacheError>;
 
     // Inlined where it is awaited, the call of a shallow stack is compiled as one piece with what made it.
@@ -99,8 +103,13 @@ impl<V, S: CacheService<V>, T> Future for Answer<V, S, T> {
                 {
                     flights.supersede_request(request);
                 }
-                let response = ready!(call.poll(cx))?;
-                Poll::Ready((this.read)(response, *this.keys))
+                match call.poll(cx) {
+                    Poll::Ready(Ok(CacheResponse::Hit(Entry { value, meta }))) => {
+                        Poll::Ready(T::from_hit(value, meta, *this.op))
+                    }
+                    Poll::Ready(answer) => Poll::Ready(T::from_other(answer, *this.op, *this.keys)),
+                    Poll::Pending => Poll::Pending,
+                }
             }
             StepProj::Refused { error } => {
                 Poll::Ready(Err(error.take().unwrap_or_else(polled_after_completion)))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 
-use cachex_core::{CacheError, CacheRequest, CacheService, Condition, IntoTags, Key, Op, Set, Ttl};
+use cachex_core::{CacheError, CacheRequest, CacheService, Condition, IntoTags, Key, Set, Ttl};
 
 use super::{Answer, Cache};
 
@@ -57,12 +57,8 @@ where
     type IntoFuture = Answer<V, S, ()>;
 
     fn into_future(self) -> Self::IntoFuture {
-        // A plain write is stored or fails: nothing is left to tell.
         let Cache { service, flights } = self.cache;
-        Answer::new(service, self.set.map(CacheRequest::from), |response, _| {
-            response.into_applied(Op::Set).map(|_| ())
-        })
-        .superseding(flights)
+        Answer::new(service, self.set.map(CacheRequest::from)).superseding(flights)
     }
 }
 
@@ -76,8 +72,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let SetCall { cache: Cache { service, flights }, set } = self.0;
-        Answer::new(service, set.map(CacheRequest::from), |response, _| response.into_applied(Op::Set))
-            .superseding(flights)
+        Answer::new(service, set.map(CacheRequest::from)).superseding(flights)
     }
 }
 
@@ -109,7 +104,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { cache: Cache { service, flights }, key, delta, ttl } = self;
         let request = key.and_then(|key| Ok(CacheRequest::increment(key, delta, ttl.validated()?)));
-        Answer::new(service, request, |response, _| response.into_integer()).superseding(flights)
+        Answer::new(service, request).superseding(flights)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use cachex_core::{CacheError, CacheRequest, CacheService, IntoKey, Invalidation, Op, Subscription};
+use cachex_core::{CacheError, CacheRequest, CacheService, IntoKey, Invalidation, Subscription};
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -33,7 +33,7 @@ where
     /// `InvalidKey`, `Unsupported` where the store has no messages, or whatever the stack answers.
     pub fn publish_invalidation<K: IntoKey>(&self, keys: impl IntoIterator<Item = K>) -> Answer<V, S, u64> {
         let request = into_keys(keys).map(CacheRequest::publish);
-        self.write(request, |response, _| response.into_count(Op::Publish))
+        self.write(request)
     }
 
     /// Calls `handler` with every invalidation message from now on, until what this answers with is dropped or closed, or
@@ -90,9 +90,7 @@ where
     ///
     /// As [`Cache::subscribe_invalidations`].
     pub fn subscribe(&self) -> Answer<V, S, Subscription> {
-        Answer::new(self.service.clone(), Ok(CacheRequest::Subscribe), |response, _| {
-            response.into_subscription()
-        })
+        Answer::new(self.service.clone(), Ok(CacheRequest::Subscribe))
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod calls;
 mod invalidations;
 mod presets;
+mod read;
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,9 +81,9 @@ where
     /// Whatever the stack answers.
     pub fn send(&self, request: CacheRequest<V>) -> Answer<V, S, CacheResponse<V>> {
         if is_news(&request) {
-            self.write(Ok(request), pass)
+            self.write(Ok(request))
         } else {
-            Answer::new(self.service.clone(), Ok(request), pass)
+            Answer::new(self.service.clone(), Ok(request))
         }
     }
 
@@ -93,9 +94,7 @@ where
     /// `InvalidKey`, or whatever the stack answers. A miss is not an error.
     #[inline]
     pub fn get(&self, key: impl IntoKey) -> Answer<V, S, Option<Arc<V>>> {
-        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::get), |response, _| {
-            Ok(response.into_get()?.ok().map(|entry| entry.value))
-        })
+        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::get))
     }
 
     /// Reads a value with what is known about it: where it came from, its age, whether it is stale.
@@ -105,9 +104,7 @@ where
     /// As [`Cache::get`].
     #[inline]
     pub fn get_entry(&self, key: impl IntoKey) -> Answer<V, S, Option<Entry<V>>> {
-        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::get), |response, _| {
-            Ok(response.into_get()?.ok())
-        })
+        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::get))
     }
 
     /// Reads several values at once, in the order of the keys.
@@ -116,10 +113,7 @@ where
     ///
     /// `InvalidKey`, or whatever the stack answers.
     pub fn mget<K: IntoKey>(&self, keys: impl IntoIterator<Item = K>) -> Answer<V, S, Vec<Option<Arc<V>>>> {
-        Answer::new(self.service.clone(), into_keys(keys).map(CacheRequest::get_many), |response, count| {
-            let entries = response.into_many(count)?;
-            Ok(entries.into_iter().map(|entry| entry.map(|entry| entry.value)).collect())
-        })
+        Answer::new(self.service.clone(), into_keys(keys).map(CacheRequest::get_many))
     }
 
     /// Stores a value for `ttl`: a `Duration`, or [`Ttl::Default`] or [`Ttl::Never`].
@@ -152,7 +146,7 @@ where
                 .collect::<Result<Vec<(Key, Arc<V>)>, CacheError>>()?;
             Ok(CacheRequest::set_many(entries, ttl))
         });
-        self.write(request, |response, _| response.into_done(Op::SetMany))
+        self.write(request)
     }
 
     /// Removes a key; tells whether it was there. After a retry it may say no although its first attempt removed the key.
@@ -162,7 +156,7 @@ where
     /// `InvalidKey`, or whatever the stack answers.
     pub fn del(&self, key: impl IntoKey) -> Answer<V, S, bool> {
         let request = key.into_key().map(CacheRequest::delete);
-        self.write(request, |response, _| Ok(response.into_count(Op::Delete)? > 0))
+        self.write(request)
     }
 
     /// Removes several keys; tells how many were there.
@@ -172,7 +166,7 @@ where
     /// `InvalidKey`, or whatever the stack answers.
     pub fn mdel<K: IntoKey>(&self, keys: impl IntoIterator<Item = K>) -> Answer<V, S, u64> {
         let request = into_keys(keys).map(CacheRequest::delete);
-        self.write(request, |response, _| response.into_count(Op::Delete))
+        self.write(request)
     }
 
     /// Tells whether there is such a key.
@@ -182,7 +176,7 @@ where
     /// `InvalidKey`, or whatever the stack answers.
     pub fn exists(&self, key: impl IntoKey) -> Answer<V, S, bool> {
         let request = key.into_key().map(CacheRequest::exists);
-        Answer::new(self.service.clone(), request, |response, _| Ok(response.into_count(Op::Exists)? > 0))
+        Answer::new(self.service.clone(), request)
     }
 
     /// Tells how long a key will live.
@@ -191,9 +185,7 @@ where
     ///
     /// `InvalidKey`, or whatever the stack answers.
     pub fn ttl(&self, key: impl IntoKey) -> Answer<V, S, KeyTtl> {
-        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::ttl), |response, _| {
-            response.into_ttl()
-        })
+        Answer::new(self.service.clone(), key.into_key().map(CacheRequest::ttl))
     }
 
     /// Gives a key `ttl` to live from now on; tells whether there is such a key.
@@ -203,7 +195,7 @@ where
     /// `InvalidKey`, `InvalidTtl`, or whatever the stack answers.
     pub fn expire(&self, key: impl IntoKey, ttl: impl Into<Ttl>) -> Answer<V, S, bool> {
         let request = key.into_key().and_then(|key| Ok(CacheRequest::expire(key, ttl.into().validated()?)));
-        Answer::new(self.service.clone(), request, |response, _| response.into_applied(Op::Expire))
+        Answer::new(self.service.clone(), request)
     }
 
     /// Adds to a counter, which starts at zero; answers with its value after.
@@ -226,7 +218,7 @@ where
     /// `InvalidKey`, `InvalidTag`, `Unsupported` where the store has no tags, or whatever the stack answers.
     pub fn add_tags(&self, key: impl IntoKey, tags: impl IntoTags) -> Answer<V, S, bool> {
         let request = key.into_key().and_then(|key| Ok(CacheRequest::add_tags(key, tags.into_tags()?)));
-        Answer::new(self.service.clone(), request, |response, _| response.into_applied(Op::AddTags))
+        Answer::new(self.service.clone(), request)
     }
 
     /// Invalidates every entry that carries one of these tags, at a cost that does not depend on how many do.
@@ -236,7 +228,7 @@ where
     /// `InvalidTag`, `Unsupported` where the store has no tags, or whatever the stack answers.
     pub fn invalidate_by_tag(&self, tags: impl IntoTags) -> Answer<V, S, ()> {
         let request = tags.into_tags().map(CacheRequest::invalidate_tags);
-        self.write(request, |response, _| response.into_done(Op::InvalidateTags))
+        self.write(request)
     }
 
     /// Asks whether the store answers.
@@ -245,7 +237,7 @@ where
     ///
     /// Whatever the stack answers.
     pub fn ping(&self) -> Answer<V, S, ()> {
-        Answer::new(self.service.clone(), Ok(CacheRequest::Ping), |response, _| response.into_done(Op::Ping))
+        Answer::new(self.service.clone(), Ok(CacheRequest::Ping))
     }
 
     /// Waits for loads under way, at most [`CLOSE_DEADLINE`], then closes the store: what is pending is flushed,
@@ -278,10 +270,7 @@ where
             tokio::time::timeout(deadline, self.flights.drained()).await
         };
         self.flights.supersede_all();
-        let closed = Answer::new(self.service.clone(), Ok(CacheRequest::Close), |response, _| {
-            response.into_done(Op::Close)
-        });
-        closed.await?;
+        Answer::<V, S, ()>::new(self.service.clone(), Ok(CacheRequest::Close)).await?;
         drained.map_err(|late| {
             let message = "loads were still under way at the closing deadline";
             CacheError::with_source(cachex_core::ErrorKind::Timeout, message, late).with_op(Op::Close)
@@ -289,18 +278,9 @@ where
     }
 
     /// A write: loads of its keys that are under way must not be joined by later readers, nor stored.
-    fn write<T>(
-        &self,
-        request: Result<CacheRequest<V>, CacheError>,
-        read: fn(CacheResponse<V>, usize) -> Result<T, CacheError>,
-    ) -> Answer<V, S, T> {
-        Answer::new(self.service.clone(), request, read).superseding(Arc::clone(&self.flights))
+    fn write<T>(&self, request: Result<CacheRequest<V>, CacheError>) -> Answer<V, S, T> {
+        Answer::new(self.service.clone(), request).superseding(Arc::clone(&self.flights))
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the shape that answers are read with")]
-fn pass<V>(response: CacheResponse<V>, _: usize) -> Result<CacheResponse<V>, CacheError> {
-    Ok(response)
 }
 
 /// Whether loads that began earlier are out of date once this is sent. A fill is no news.

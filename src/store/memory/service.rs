@@ -1,7 +1,7 @@
 //! The two faces of a memory store: a tower service, and the synchronous store of a near cache.
 
 use std::fmt;
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,15 +18,29 @@ use super::builder::bounded;
 use super::shared::{Incoming, NAME, Shared};
 use super::store::MemoryStore;
 
-/// The future of a [`MemoryStore`]: ready when it is made.
-pub struct ResponseFuture<V>(Ready<Result<CacheResponse<V>, CacheError>>);
+/// The future of a [`MemoryStore`]: does its work, and answers, when it is first polled. Before that nothing has happened.
+///
+/// # Panics
+///
+/// When it is polled after it has answered.
+// An answer that was made earlier would be moved with this future through the futures of all layers above.
+pub struct ResponseFuture<V> {
+    shared: Arc<Shared<V>>,
+    request: Option<CacheRequest<V>>,
+}
 
-impl<V> Future for ResponseFuture<V> {
+impl<V: Send + Sync + 'static> Future for ResponseFuture<V> {
     type Output = Result<CacheResponse<V>, CacheError>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        let request =
+            self.request.take().expect("the future of a memory store was polled after it had answered");
+        // Apart from all others, so that the way of a hit is short.
+        match request {
+            CacheRequest::Get(_) => self.shared.get(request),
+            request => Poll::Ready(self.shared.serve(request)),
+        }
     }
 }
 
@@ -48,30 +62,23 @@ impl<V: Send + Sync + 'static> Service<CacheRequest<V>> for MemoryStore<V> {
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V> {
-        ResponseFuture(ready(self.shared.answer(request)))
+        ResponseFuture { shared: Arc::clone(&self.shared), request: Some(request) }
     }
 }
 
 impl<V: Send + Sync + 'static> Shared<V> {
-    #[inline]
-    fn answer(self: &Arc<Self>, request: CacheRequest<V>) -> Result<CacheResponse<V>, CacheError> {
-        match request {
-            // Apart from all others, so that the way of a hit is short.
-            CacheRequest::Get(Get { key, .. }) => self.get(&key),
-            request => self.serve(request),
-        }
-    }
-
-    #[inline]
-    fn get(&self, key: &Key) -> Result<CacheResponse<V>, CacheError> {
+    /// Answers a `Get`. It takes the whole request and answers with the whole result of a poll: then the key stays where it is,
+    /// its count is lowered in here, and the answer is written where the outermost caller wants it. A caller that had
+    /// something left to drop, or the answer to wrap, would move it.
+    #[inline(never)]
+    fn get(&self, request: CacheRequest<V>) -> Poll<Result<CacheResponse<V>, CacheError>> {
+        let CacheRequest::Get(Get { key, .. }) = &request else {
+            unreachable!("only reads of one key come here")
+        };
         if self.closed.load(Ordering::Relaxed) {
-            return Err(closed(Op::Get));
+            return Poll::Ready(Err(closed(Op::Get)));
         }
-        match self.read(key) {
-            Ok(Some(entry)) => Ok(CacheResponse::Hit(entry)),
-            Ok(None) => Ok(CacheResponse::Miss(self.fence.token(key))),
-            Err(error) => Err(error.with_op(Op::Get)),
-        }
+        Poll::Ready(self.look_up(key, key))
     }
 
     #[inline(never)]

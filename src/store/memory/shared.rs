@@ -1,15 +1,16 @@
 //! The operations.
 
 use std::cell::{Cell, RefCell};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cachex_core::{
-    CacheError, Condition, Effect, Entry, ErrorKind, FillToken, Intent, Key, KeyHashBuilder, KeyTtl, Op,
-    Tags, Ttl, clock,
+    CacheError, CacheResponse, Condition, Effect, Entry, ErrorKind, FillToken, Intent, Key, KeyHashBuilder,
+    KeyTtl, Op, Tags, Ttl, clock,
 };
-use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, OptionsBuilder};
 use tokio::time::Instant;
 
 use super::builder::Settings;
@@ -41,6 +42,18 @@ pub(super) struct Shared<V> {
     tags: Registry,
     evicted: Arc<AtomicU64>,
     expired: AtomicU64,
+}
+
+/// A key by another type. A search is compiled for the type it is given: so the one for a `Get`, which is
+/// given a [`Key`], has one caller and becomes part of it.
+#[derive(Hash)]
+struct Apart<'a>(&'a Key);
+
+impl Equivalent<Key> for Apart<'_> {
+    #[inline]
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0 == key
+    }
 }
 
 /// A value on its way in.
@@ -98,17 +111,31 @@ impl<V> Shared<V> {
     }
 
     /// The live entry of this key, counted as a use.
-    #[inline]
     pub(super) fn read(&self, key: &Key) -> Result<Option<Entry<V>>, CacheError> {
-        let Some(slot) = self.cache.get(key) else { return Ok(None) };
+        match self.look_up(&Apart(key), key)? {
+            CacheResponse::Hit(entry) => Ok(Some(entry)),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`read`](Self::read), in the form of an answer. `sought` is `key`, perhaps by another type.
+    #[inline(always)]
+    pub(super) fn look_up<Q>(&self, sought: &Q, key: &Key) -> Result<CacheResponse<V>, CacheError>
+    where
+        Q: Hash + Equivalent<Key>,
+    {
+        let Some(slot) = self.cache.get(sought) else {
+            return Ok(CacheResponse::Miss(self.fence.token(key)));
+        };
         if !slot.is_live() {
             self.remove_dead(key);
-            return Ok(None);
+            return Ok(CacheResponse::Miss(self.fence.token(key)));
         }
         match slot.content {
-            Content::Value(value) => Ok(Some(entry(value, slot.created_at, slot.expires_at))),
+            Content::Value(value) => Ok(CacheResponse::Hit(entry(value, slot.created_at, slot.expires_at))),
             Content::Counter(_) => {
-                Err(CacheError::new(ErrorKind::WrongType, "the key holds a counter, not a value"))
+                let message = "the key holds a counter, not a value";
+                Err(CacheError::new(ErrorKind::WrongType, message).with_op(Op::Get))
             }
         }
     }

@@ -155,49 +155,50 @@ impl<V, S: CacheService<V>> Future for SharedCall<V, S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         clock::scope(|| {
-            let mut used = None;
-            // Asking => (Called | Readying)
-            if let StateProj::Asking { call } = state.as_mut().project()
-                && let Some((stack, request)) = call.take()
-            {
-                match stack.0 {
-                    Repr::Small(mut instance) => match instance.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => {
-                            let future = instance.call(request);
-                            state.set(State::Called { future });
-                        }
-                        unready => return state.wait(instance, request, unready),
-                    },
-                    Repr::Large(lent) => {
-                        let Some(mut instance) = lent.borrow() else {
-                            // Somebody else has the instance.
-                            return state.poll_apart(lent.prototype.clone(), request, cx);
-                        };
-                        match instance.poll_ready(cx) {
+            let mut used: Option<Arc<Lent<S>>> = None;
+            // One place for the answer, which nobody refers to: see `docs/design.md`, "Where answers are written".
+            let mut answer = 'answer: {
+                // Asking => (Called | Readying)
+                if let StateProj::Asking { call } = state.as_mut().project()
+                    && let Some((stack, request)) = call.take()
+                {
+                    match stack.0 {
+                        Repr::Small(mut instance) => match instance.poll_ready(cx) {
                             Poll::Ready(Ok(())) => {
                                 let future = instance.call(request);
-                                drop(instance);
                                 state.set(State::Called { future });
-                                used = Some(lent);
                             }
-                            // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
-                            unready => {
-                                let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
-                                drop(instance);
-                                return state.wait(ours, request, unready);
+                            unready => break 'answer state.wait(instance, request, unready),
+                        },
+                        Repr::Large(lent) => {
+                            let Some(mut instance) = lent.borrow() else {
+                                // Somebody else has the instance.
+                                break 'answer state.poll_apart(lent.prototype.clone(), request, cx);
+                            };
+                            match instance.poll_ready(cx) {
+                                Poll::Ready(Ok(())) => {
+                                    let future = instance.call(request);
+                                    drop(instance);
+                                    state.set(State::Called { future });
+                                    used = Some(lent);
+                                }
+                                // It is not ready now, or never will be: it is ours, and the next call finds a fresh one.
+                                unready => {
+                                    let ours = std::mem::replace(&mut *instance, lent.prototype.clone());
+                                    drop(instance);
+                                    break 'answer state.wait(ours, request, unready);
+                                }
                             }
                         }
                     }
                 }
-            }
-            let answer = match state.as_mut().project() {
-                StateProj::Called { future } => future.poll(cx),
-                _ => return state.poll_readying(cx),
+                match state.as_mut().project() {
+                    StateProj::Called { future } => future.poll(cx),
+                    _ => state.poll_readying(cx),
+                }
             };
-            if let Some(lent) = used
-                && matches!(answer, Poll::Ready(Err(_)))
-            {
-                lent.renew();
+            if matches!(answer, Poll::Ready(Err(_))) {
+                answer = failed(used, answer);
             }
             answer
         })
@@ -266,6 +267,16 @@ impl<V, S: CacheService<V>> State<V, S, S::Future> {
         }
         self.poll_called(cx)
     }
+}
+
+/// A call has failed, in its first poll if `used` says so. It takes the answer and gives it back, so that its caller may keep
+/// it in one place.
+#[cold]
+fn failed<S: Clone, T>(used: Option<Arc<Lent<S>>>, answer: T) -> T {
+    if let Some(lent) = used {
+        lent.renew();
+    }
+    answer
 }
 
 #[cold]

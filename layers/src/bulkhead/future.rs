@@ -72,7 +72,7 @@ where
 {
     type Output = Result<CacheResponse<V>, CacheError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         match state.as_mut().project() {
@@ -83,7 +83,7 @@ where
 }
 
 /// Polls a call that runs, and gives its permit back when it is over.
-#[inline]
+#[inline(always)]
 fn poll_running<F: Future>(
     call: Pin<&mut F>,
     place: &mut Option<Place>,
@@ -91,8 +91,9 @@ fn poll_running<F: Future>(
 ) -> Poll<F::Output> {
     // Out of the future while the call is polled: should it panic, the permit is free at once.
     let held = place.take();
+    // Nobody refers to the answer: see `docs/design.md`, "Where answers are written".
     let answer = call.poll(cx);
-    if answer.is_pending() {
+    if matches!(answer, Poll::Pending) {
         *place = held;
     }
     answer

@@ -76,15 +76,15 @@ impl Guard {
         self.stage = Stage::Running;
     }
 
-    /// Code beneath has returned, with a result or without.
-    #[inline]
-    pub(super) fn returned<T>(&mut self, polled: &Poll<Result<T, CacheError>>) {
-        match polled {
-            // Apart from all others, and without a look at the answer: so that it stays where it was written.
-            Poll::Ready(Ok(_)) => self.settle_success(),
+    /// Code beneath has returned, with a result or without. It takes that and gives it back, so that its caller may keep it in
+    /// one place.
+    pub(super) fn returned<T>(&mut self, polled: Poll<Result<T, CacheError>>) -> Poll<Result<T, CacheError>> {
+        match &polled {
+            Poll::Ready(Ok(_)) => self.succeeded(),
             Poll::Ready(Err(error)) => self.settle_slowly(Some(error)),
             Poll::Pending => self.suspended(),
         }
+        polled
     }
 
     fn suspended(&mut self) {
@@ -94,8 +94,9 @@ impl Guard {
         }
     }
 
+    /// Code beneath has returned with a success.
     #[inline(always)]
-    fn settle_success(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         let circuit = self.shared.circuit(self.circuit);
         if self.since.is_none()
             && circuit.counts(self.ticket)

@@ -41,12 +41,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let before = Told::so_far();
-        // One place for the answer, so that it is written where the caller wants it.
         let polled = this.inner.poll(cx);
         this.measurement.bytes(before);
-        match &polled {
-            Poll::Ready(answer) => this.measurement.end(answer),
+        // A hit and a miss apart from all others, and without a reference to the answer: so that it is moved once, if at all.
+        match polled {
+            Poll::Ready(Ok(CacheResponse::Hit(_))) => this.measurement.end(Status::Hit),
+            Poll::Ready(Ok(CacheResponse::Miss(_))) => this.measurement.end(Status::Miss),
             Poll::Pending => this.measurement.suspended(),
+            _ => return this.measurement.end_with(polled),
         }
         polled
     }
@@ -75,10 +77,9 @@ impl Measurement {
         Self { table, start, op, suspended: false, ended: false }
     }
 
-    /// Counts the bytes that were told of since `before`. Not a closure around what tells of them: its result, a future
-    /// perhaps, would be moved.
+    /// Counts the bytes that were told of since `before`.
     #[inline]
-    pub(super) fn bytes(&self, before: Told) {
+    fn bytes(&self, before: Told) {
         self.table.bytes(before.until_now());
     }
 
@@ -90,10 +91,11 @@ impl Measurement {
         }
     }
 
+    /// Answered; errors are counted by kind besides.
     #[inline]
-    fn end<V>(&mut self, answer: &Result<CacheResponse<V>, CacheError>) {
+    fn end(&mut self, status: Status) {
         self.ended = true;
-        self.table.count(self.op, Status::of(answer));
+        self.table.count(self.op, status);
         match self.start {
             Some(start) => {
                 let took = clock::fresh().saturating_duration_since(start);
@@ -101,9 +103,20 @@ impl Measurement {
             }
             None => self.table.skip(self.op),
         }
-        if let Err(error) = answer {
-            self.table.error(error.kind());
+    }
+
+    /// Answered. It takes the answer and gives it back, so that its caller may keep it in one place.
+    fn end_with<V>(
+        &mut self,
+        polled: Poll<Result<CacheResponse<V>, CacheError>>,
+    ) -> Poll<Result<CacheResponse<V>, CacheError>> {
+        if let Poll::Ready(answer) = &polled {
+            self.end(Status::of(answer));
+            if let Err(error) = answer {
+                self.table.error(error.kind());
+            }
         }
+        polled
     }
 }
 

@@ -40,15 +40,27 @@ where
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> Self::Future {
         let measurement = Measurement::begin(Arc::clone(&self.table), request.op());
-        let before = Told::so_far();
-        let inner = self.inner.call(request);
-        measurement.bytes(before);
-        ResponseFuture::new(inner, measurement)
+        // Counts when the future is where it is to stay: one that was still to be moved would be moved now.
+        let _bytes = CountBytes { table: &self.table, before: Told::so_far() };
+        ResponseFuture::new(self.inner.call(request), measurement)
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Metrics<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("inner", &self.inner).field("name", &self.table.name()).finish()
+    }
+}
+
+/// Counts the bytes that were told of since it was made.
+struct CountBytes<'a> {
+    table: &'a Table,
+    before: Told,
+}
+
+impl Drop for CountBytes<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.table.bytes(self.before.until_now());
     }
 }

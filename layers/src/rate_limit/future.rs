@@ -70,7 +70,7 @@ where
 {
     type Output = Result<CacheResponse<V>, CacheError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         match state.as_mut().project() {

@@ -67,25 +67,62 @@ where
 {
     type Output = Result<CacheResponse<V>, CacheError>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // One place for the answer, which nobody refers to: see `docs/design.md`, "Where answers are written".
+        let mut polled = match self.as_mut().project().state.project() {
+            StateProj::Attempt { attempt } => attempt.poll(cx),
+            _ => self.as_mut().poll_next(cx),
+        };
+        if matches!(polled, Poll::Ready(Err(_))) {
+            polled = self.again(polled, cx);
+        }
+        polled
+    }
+}
+
+impl<V, S> ResponseFuture<V, S>
+where
+    S: Service<CacheRequest<V>, Response = CacheResponse<V>, Error = CacheError> + Clone,
+{
+    /// An attempt failed: tries again, for as long as the policy allows.
+    #[cold]
+    fn again(
+        mut self: Pin<&mut Self>,
+        mut polled: Poll<Result<CacheResponse<V>, CacheError>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<CacheResponse<V>, CacheError>> {
+        while let Poll::Ready(Err(error)) = polled {
+            self.as_mut().back_off(error)?;
+            polled = self.as_mut().poll_next(cx);
+        }
+        polled
+    }
+
+    /// Attempt => (Backoff | failed)
+    fn back_off(self: Pin<&mut Self>, error: CacheError) -> Result<(), CacheError> {
+        let mut this = self.project();
+        if !matches!(this.state.as_mut().project(), StateProj::Attempt { .. }) {
+            return Err(error);
+        }
+        let Shared { policy, state, .. } = &**this.shared;
+        let in_doubt = error.effect() == Effect::Unknown;
+        let delay = policy.next(state, error, this.request.is_idempotent(), *this.past)?;
+        this.past.in_doubt |= in_doubt;
+        // A new reading of the clock: the attempt may have taken all of this poll's time.
+        let now = clock::fresh();
+        let until = now.checked_add(delay).unwrap_or(now + FAR_FUTURE);
+        this.state.set(State::Backoff { sleep: Box::pin(sleep_until(until)) });
+        Ok(())
+    }
+
+    /// Polls whatever is not the first attempt.
+    #[cold]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<CacheResponse<V>, CacheError>> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                // Attempt => (done | Backoff)
-                StateProj::Attempt { attempt } => match ready!(attempt.poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(response)),
-                    Err(error) => {
-                        let Shared { policy, state, .. } = &**this.shared;
-                        let in_doubt = error.effect() == Effect::Unknown;
-                        let delay = policy.next(state, error, this.request.is_idempotent(), *this.past)?;
-                        this.past.in_doubt |= in_doubt;
-                        // A new reading of the clock: the attempt may have taken all of this poll's time.
-                        let now = clock::fresh();
-                        let until = now.checked_add(delay).unwrap_or(now + FAR_FUTURE);
-                        this.state.set(State::Backoff { sleep: Box::pin(sleep_until(until)) });
-                    }
-                },
+                StateProj::Attempt { attempt } => return attempt.poll(cx),
                 // Backoff => Readying
                 StateProj::Backoff { sleep } => {
                     ready!(sleep.as_mut().poll(cx));

@@ -52,6 +52,19 @@ fn key(name: impl AsRef<str>) -> Key {
     Key::new(name).unwrap()
 }
 
+#[test]
+fn nothing_happens_before_a_call_is_polled() {
+    let mut store = MemoryStore::<u32>::new(10);
+    let set = || CacheRequest::set(key("k"), 1, None);
+    drop(store.call(set()));
+    assert!(matches!(call(&store, CacheRequest::get(key("k"))), Ok(CacheResponse::Miss(_))));
+
+    let read = std::pin::pin!(store.call(CacheRequest::get(key("k"))));
+    call(&store, set()).unwrap();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(matches!(read.poll(&mut cx), std::task::Poll::Ready(Ok(CacheResponse::Hit(_)))));
+}
+
 /// The answer of a store that is always ready and whose futures are, too.
 fn call<V: Send + Sync + 'static>(
     store: &MemoryStore<V>,

@@ -19,6 +19,7 @@ use tower_service::Service;
 pub use answer::Answer;
 pub use calls::{ConditionalSet, IncrBy, SetCall};
 pub use invalidations::{Listener, SubscribeCall, Subscribing};
+pub use read::FromResponse;
 
 use crate::patterns::flights::Flights;
 

@@ -6,14 +6,17 @@ use cachex_core::{CacheError, CacheResponse, Entry, EntryMeta, KeyTtl, Op, Subsc
 
 /// What an operation of the handle answers with, read from the answer of the stack.
 ///
-/// By type, and not through a function pointer: so reading a hit is compiled as one piece with the call that was awaited.
-pub trait FromResponse<V>: Sized {
+/// Sealed: it names what [`Answer`](super::Answer) can answer with. By type, and not through a function pointer, so that
+/// reading a hit is compiled as one piece with the call that was awaited.
+pub trait FromResponse<V>: Sized + Sealed<V> {
+    #[doc(hidden)]
     /// Reads a hit. Apart from all other answers, and in its parts, so that only what is wanted of it is moved.
     #[inline]
     fn from_hit(_: Arc<V>, _: EntryMeta, op: Op) -> Result<Self, CacheError> {
         Err(CacheError::unexpected_response(op))
     }
 
+    #[doc(hidden)]
     /// Reads any other answer to an `op` that named so many keys.
     fn from_other(
         answer: Result<CacheResponse<V>, CacheError>,
@@ -119,3 +122,23 @@ impl<V> FromResponse<V> for CacheResponse<V> {
         answer
     }
 }
+
+/// Keeps others from implementing [`FromResponse`].
+pub trait Sealed<V> {}
+
+macro_rules! sealed {
+    ($($answer:ty),*) => { $(impl<V> Sealed<V> for $answer {})* };
+}
+
+sealed!(
+    Option<Arc<V>>,
+    Option<Entry<V>>,
+    Vec<Option<Arc<V>>>,
+    (),
+    bool,
+    u64,
+    i64,
+    KeyTtl,
+    Subscription,
+    CacheResponse<V>
+);

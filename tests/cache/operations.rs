@@ -103,3 +103,23 @@ async fn debug_shows_the_stack_and_no_values() {
     let shown = format!("{cache:?}");
     assert!(shown.contains("MemoryStore") && !shown.contains("secret"), "{shown}");
 }
+
+/// Whatever an operation answers with, code can be written for all of them.
+#[tokio::test]
+async fn answers_of_all_types_can_be_awaited_alike() {
+    use cachex::CacheService;
+    use cachex::cache::{Answer, FromResponse};
+
+    async fn answered<V, S, T>(answer: Answer<V, S, T>) -> T
+    where
+        S: CacheService<V>,
+        T: FromResponse<V>,
+    {
+        answer.await.unwrap()
+    }
+    let cache = Cache::<u32>::memory(10);
+    assert!(!answered(cache.exists("k")).await);
+    assert_eq!(answered(cache.mdel(["k"])).await, 0);
+    assert_eq!(answered(cache.get("k")).await, None);
+    answered(cache.ping()).await;
+}

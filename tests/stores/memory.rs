@@ -65,6 +65,18 @@ fn nothing_happens_before_a_call_is_polled() {
     assert!(matches!(read.poll(&mut cx), std::task::Poll::Ready(Ok(CacheResponse::Hit(_)))));
 }
 
+#[test]
+fn a_future_that_has_answered_does_not_keep_the_store() {
+    let store = MemoryStore::<u32>::new(10);
+    let value = std::sync::Arc::new(1);
+    call(&store, CacheRequest::set(key("k"), std::sync::Arc::clone(&value), None)).unwrap();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut answered = std::pin::pin!(store.clone().call(CacheRequest::Ping));
+    assert!(answered.as_mut().poll(&mut cx).is_ready());
+    drop(store);
+    assert_eq!(std::sync::Arc::strong_count(&value), 1);
+}
+
 /// The answer of a store that is always ready and whose futures are, too.
 fn call<V: Send + Sync + 'static>(
     store: &MemoryStore<V>,

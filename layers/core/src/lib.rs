@@ -12,7 +12,7 @@
 //! | who answers | [`CacheService`], [`BoxCacheService`], [`LocalStore`] |
 //! | what travels as bytes | [`Encoded`], [`Sealed`], [`Codec`] |
 //! | what time it is | [`clock`] |
-//! | whether work went to a process on this machine | [`handover`] |
+//! | what will be read, and whether work went to a process on this machine | [`foresight`], [`handover`] |
 //!
 //! Values are shared, never copied: a request, a response and an entry hold an `Arc<V>`, so `V` needs no `Clone` and
 //! cloning a request is a few reference counts.
@@ -22,6 +22,7 @@ pub mod clock;
 mod codec;
 mod entry;
 mod error;
+pub mod foresight;
 pub mod handover;
 mod key;
 mod local;

@@ -28,6 +28,8 @@
 //!
 //! - A stack has to be `Clone` to be a [`CacheService`](cachex_core::CacheService). `tower::limit::RateLimit` is not;
 //!   put a `tower::buffer::BufferLayer` around it.
+//! - A buffer calls in a task of its own, and its caller polls: over a store that works when it is polled, as the memory store
+//!   does, a request whose caller goes away in between has not happened.
 //! - `tower::limit::ConcurrencyLimit` takes its permit in `poll_ready` and keeps it while a readied service idles.
 //! - `tower::load_shed::LoadShed` sheds what is not ready. Layers that are always ready shed nothing that way.
 //!

@@ -76,12 +76,11 @@ impl Guard {
         self.stage = Stage::Running;
     }
 
-    /// Code beneath has returned, with a result or without. It takes that and gives it back, so that its caller may keep it in
-    /// one place.
+    /// Code beneath has returned, but not with a success. It takes what that has returned and gives it back, so that its
+    /// caller may keep it in one place.
     pub(super) fn returned<T>(&mut self, polled: Poll<Result<T, CacheError>>) -> Poll<Result<T, CacheError>> {
         match &polled {
-            Poll::Ready(Ok(_)) => self.succeeded(),
-            Poll::Ready(Err(error)) => self.settle_slowly(Some(error)),
+            Poll::Ready(result) => self.settle_slowly(result.as_ref().err()),
             Poll::Pending => self.suspended(),
         }
         polled

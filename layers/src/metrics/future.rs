@@ -10,6 +10,7 @@ use cachex_core::{CacheError, CacheResponse, Op, OpClass, clock};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::service::CountBytes;
 use super::table::Table;
 use crate::observed::{Status, Told};
 
@@ -40,9 +41,9 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let before = Told::so_far();
+        let bytes = CountBytes { table: &this.measurement.table, before: Told::so_far() };
         let polled = this.inner.poll(cx);
-        this.measurement.bytes(before);
+        drop(bytes);
         // A hit and a miss apart from all others, and without a reference to the answer: so that it is moved once, if at all.
         match polled {
             Poll::Ready(Ok(CacheResponse::Hit(_))) => this.measurement.end(Status::Hit),
@@ -75,12 +76,6 @@ impl Measurement {
     pub(super) fn begin(table: Arc<Table>, op: Op) -> Self {
         let start = (op.class() != OpClass::Read || table.is_due(op)).then(clock::now);
         Self { table, start, op, suspended: false, ended: false }
-    }
-
-    /// Counts the bytes that were told of since `before`.
-    #[inline]
-    fn bytes(&self, before: Told) {
-        self.table.bytes(before.until_now());
     }
 
     #[inline]

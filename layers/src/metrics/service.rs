@@ -52,10 +52,10 @@ impl<S: fmt::Debug> fmt::Debug for Metrics<S> {
     }
 }
 
-/// Counts the bytes that were told of since it was made.
-struct CountBytes<'a> {
-    table: &'a Table,
-    before: Told,
+/// Counts the bytes that were told of since it was made, also if what told of them panicked.
+pub(super) struct CountBytes<'a> {
+    pub(super) table: &'a Table,
+    pub(super) before: Told,
 }
 
 impl Drop for CountBytes<'_> {

@@ -51,3 +51,42 @@ fn bytes_of_what_is_beneath_are_counted() {
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn bytes_that_were_told_before_a_panic_are_counted() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::task::{Context, Waker};
+
+    let recorder = DebuggingRecorder::new();
+    let seen = recorder.snapshotter();
+    let store = tower::service_fn(|request: CacheRequest<u32>| {
+        if matches!(request, CacheRequest::Get(_)) {
+            observed::stored_bytes(100);
+            panic!("in the call");
+        }
+        async move {
+            observed::stored_bytes(20);
+            if matches!(request, CacheRequest::Exists(_)) {
+                panic!("in the poll");
+            }
+            Ok::<_, CacheError>(CacheResponse::<u32>::Done)
+        }
+    });
+    let mut cache = MetricsLayer::new().layer(store);
+    let key = Key::new("k").unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        for request in [CacheRequest::get(key.clone()), CacheRequest::exists(key)] {
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(std::pin::pin!(cache.call(request)).poll(&mut cx).is_ready());
+            }));
+            assert!(panicked.is_err());
+        }
+    });
+    let counted = seen
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .find_map(|(key, _, _, value)| (key.key().name() == names::BYTES_IN).then_some(value));
+    assert_eq!(counted, Some(DebugValue::Counter(120)));
+}

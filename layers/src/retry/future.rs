@@ -99,7 +99,7 @@ where
         polled
     }
 
-    /// Attempt => (Backoff | failed)
+    /// Attempt => (Backoff | failed). Any other state stays: its error was one of readiness, which is terminal.
     fn back_off(self: Pin<&mut Self>, error: CacheError) -> Result<(), CacheError> {
         let mut this = self.project();
         if !matches!(this.state.as_mut().project(), StateProj::Attempt { .. }) {
@@ -116,7 +116,7 @@ where
         Ok(())
     }
 
-    /// Polls whatever is not the first attempt.
+    /// Polls whatever is under way, be it no attempt.
     #[cold]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<CacheResponse<V>, CacheError>> {
         let mut this = self.project();

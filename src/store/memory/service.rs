@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use cachex_core::{
     AddTags, CacheError, CacheRequest, CacheResponse, Condition, Delete, Entry, ErrorKind, Exists, Expire,
     ExtendLock, FillToken, Get, GetMany, Increment, Intent, InvalidateTags, Key, LocalStore, Lock, Op,
-    Publish, ReadTtl, Set, SetMany, Tags, Ttl, Unlock,
+    Publish, ReadTtl, Set, SetMany, Tags, Ttl, Unlock, foresight,
 };
 use tower_service::Service;
 
@@ -24,22 +24,19 @@ use super::store::MemoryStore;
 ///
 /// When it is polled after it has answered.
 // An answer that was made earlier would be moved with this future through the futures of all layers above.
-pub struct ResponseFuture<V> {
-    shared: Arc<Shared<V>>,
-    request: Option<CacheRequest<V>>,
-}
+pub struct ResponseFuture<V>(Option<(Arc<Shared<V>>, CacheRequest<V>)>);
 
 impl<V: Send + Sync + 'static> Future for ResponseFuture<V> {
     type Output = Result<CacheResponse<V>, CacheError>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        let request =
-            self.request.take().expect("the future of a memory store was polled after it had answered");
+        let (shared, request) =
+            self.0.take().expect("the future of a memory store was polled after it had answered");
         // Apart from all others, so that the way of a hit is short.
         match request {
-            CacheRequest::Get(_) => self.shared.get(request),
-            request => Poll::Ready(self.shared.serve(request)),
+            CacheRequest::Get(_) => shared.get(request),
+            request => Poll::Ready(shared.serve(request)),
         }
     }
 }
@@ -57,12 +54,15 @@ impl<V: Send + Sync + 'static> Service<CacheRequest<V>> for MemoryStore<V> {
 
     #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CacheError>> {
+        if let Some(hash) = foresight::next_read() {
+            self.shared.foresee(hash);
+        }
         Poll::Ready(Ok(()))
     }
 
     #[inline]
     fn call(&mut self, request: CacheRequest<V>) -> ResponseFuture<V> {
-        ResponseFuture { shared: Arc::clone(&self.shared), request: Some(request) }
+        ResponseFuture(Some((Arc::clone(&self.shared), request)))
     }
 }
 
@@ -78,7 +78,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if self.closed.load(Ordering::Relaxed) {
             return Poll::Ready(Err(closed(Op::Get)));
         }
-        Poll::Ready(self.look_up(key, key))
+        Poll::Ready(self.look_up(key, key, || self.fence.token(key)))
     }
 
     #[inline(never)]

@@ -1,7 +1,7 @@
 //! The operations.
 
 use std::cell::{Cell, RefCell};
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,6 +27,9 @@ use super::tags::{Registry, Stamp};
 /// [`Shared::max_entry_weight`] follows from it.
 const HOT_PART: f64 = 0.97;
 
+/// A store of no more entries than this is found in the processor's caches: some three megabytes.
+const FITS_CACHES: usize = 1 << 14;
+
 /// What all handles of a store share.
 #[derive(Debug)]
 pub(super) struct Shared<V> {
@@ -39,6 +42,8 @@ pub(super) struct Shared<V> {
     pub(super) channel: Channel,
     pub(super) settings: Settings<V>,
     pub(super) max_entry_weight: u64,
+    /// Whether it is worth while to look for an entry before it is asked for.
+    foresees: bool,
     tags: Registry,
     evicted: Arc<AtomicU64>,
     expired: AtomicU64,
@@ -48,6 +53,23 @@ pub(super) struct Shared<V> {
 /// given a [`Key`], has one caller and becomes part of it.
 #[derive(Hash)]
 struct Apart<'a>(&'a Key);
+
+/// Stands for a key of which no more is known.
+struct HashOf(u64);
+
+impl Hash for HashOf {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+impl Equivalent<Key> for HashOf {
+    #[inline]
+    fn equivalent(&self, key: &Key) -> bool {
+        key.hash_code() == self.0
+    }
+}
 
 impl Equivalent<Key> for Apart<'_> {
     #[inline]
@@ -74,6 +96,7 @@ impl<V> Shared<V> {
     pub(super) fn new(settings: Settings<V>) -> Self {
         let max_weight =
             settings.max_weight.as_ref().map_or(settings.max_entries as u64, |(weight, _)| *weight);
+        let foresees = settings.max_entries > FITS_CACHES;
         let options = OptionsBuilder::new()
             .estimated_items_capacity(settings.max_entries)
             .weight_capacity(max_weight)
@@ -95,6 +118,7 @@ impl<V> Shared<V> {
             channel: Channel::default(),
             settings,
             max_entry_weight,
+            foresees,
             tags: Registry::default(),
             evicted,
             expired: AtomicU64::new(0),
@@ -112,24 +136,29 @@ impl<V> Shared<V> {
 
     /// The live entry of this key, counted as a use.
     pub(super) fn read(&self, key: &Key) -> Result<Option<Entry<V>>, CacheError> {
-        match self.look_up(&Apart(key), key)? {
+        match self.look_up(&Apart(key), key, || FillToken::UNFENCED)? {
             CacheResponse::Hit(entry) => Ok(Some(entry)),
             _ => Ok(None),
         }
     }
 
-    /// As [`read`](Self::read), in the form of an answer. `sought` is `key`, perhaps by another type.
+    /// As [`read`](Self::read), in the form of an answer. `sought` is `key`, perhaps by another type; `token` goes with a miss.
     #[inline(always)]
-    pub(super) fn look_up<Q>(&self, sought: &Q, key: &Key) -> Result<CacheResponse<V>, CacheError>
+    pub(super) fn look_up<Q>(
+        &self,
+        sought: &Q,
+        key: &Key,
+        token: impl FnOnce() -> FillToken,
+    ) -> Result<CacheResponse<V>, CacheError>
     where
         Q: Hash + Equivalent<Key>,
     {
         let Some(slot) = self.cache.get(sought) else {
-            return Ok(CacheResponse::Miss(self.fence.token(key)));
+            return Ok(CacheResponse::Miss(token()));
         };
         if !slot.is_live() {
             self.remove_dead(key);
-            return Ok(CacheResponse::Miss(self.fence.token(key)));
+            return Ok(CacheResponse::Miss(token()));
         }
         match slot.content {
             Content::Value(value) => Ok(CacheResponse::Hit(entry(value, slot.created_at, slot.expires_at))),
@@ -138,6 +167,25 @@ impl<V> Shared<V> {
                 Err(CacheError::new(ErrorKind::WrongType, message).with_op(Op::Get))
             }
         }
+    }
+
+    /// A key of this hash will be read soon: has the processor fetch its entry, if the store is large. Not counted as a use.
+    #[inline]
+    pub(super) fn foresee(&self, hash: u64) {
+        if self.foresees {
+            self.fetch(hash);
+        }
+    }
+
+    /// Looks for an entry and lets it be, unless a writer has its shard. Nobody waits for what is found: until the processor has it, it
+    /// goes on with what comes after.
+    #[inline(never)]
+    fn fetch(&self, hash: u64) {
+        let found = std::hint::black_box(self.cache.try_contains_key(&HashOf(hash)).ok());
+        #[cfg(test)]
+        tests::FETCHED.set(found);
+        #[cfg(not(test))]
+        let _ = found;
     }
 
     /// The live slot of this key, not counted as a use.
@@ -382,13 +430,37 @@ pub(super) const NAME: &str = "memory store";
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
-    use cachex_core::LocalStore;
+    use cachex_core::{CacheRequest, LocalStore, foresight};
+    use tower_service::Service;
 
     use crate::store::memory::MemoryStore;
 
     use super::*;
+
+    thread_local! {
+        /// What the last search ahead of a request found.
+        pub(super) static FETCHED: Cell<Option<bool>> = const { Cell::new(None) };
+    }
+
+    #[test]
+    fn a_large_store_looks_for_what_will_be_read() {
+        let readied_for = |max_entries, request: &CacheRequest<u32>| {
+            let mut store = MemoryStore::new(max_entries);
+            store.insert(Key::new("there").unwrap(), Arc::new(1), Ttl::Never);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(foresight::announce(request, || store.poll_ready(&mut cx)).is_ready());
+            FETCHED.take()
+        };
+        let get = |name| CacheRequest::get(Key::new(name).unwrap());
+        let large = FITS_CACHES + 1;
+        assert_eq!(readied_for(large, &get("there")), Some(true));
+        assert_eq!(readied_for(large, &get("not there")), Some(false));
+        assert_eq!(readied_for(large, &CacheRequest::Ping), None);
+        assert_eq!(readied_for(FITS_CACHES, &get("there")), None);
+    }
 
     #[test]
     fn what_leaves_before_its_time_leaves_no_note() {

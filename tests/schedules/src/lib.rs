@@ -33,7 +33,7 @@ mod tools;
 pub use explore::explore;
 
 // What `layers/core/src/shared.rs` finds beside it.
-use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, clock};
+use cachex_core::{CacheError, CacheRequest, CacheResponse, CacheService, ErrorKind, clock, foresight};
 mod error {
     pub use cachex_core::{CacheError, ErrorKind};
 }

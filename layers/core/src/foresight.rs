@@ -7,7 +7,7 @@
 //!
 //! A hint, and nothing else: what was announced need not be asked, and what is asked need not have been announced. Both ends
 //! need the same version of this crate, and the same thread. A layer that is ready without asking what is beneath it hides
-//! the hint.
+//! the hint; one that renames keys makes it vain.
 //!
 //! ```
 //! use cachex_core::{CacheRequest, Key, foresight};
@@ -45,7 +45,8 @@ pub fn announce<V, R>(request: &CacheRequest<V>, ready: impl FnOnce() -> R) -> R
     ready()
 }
 
-/// The hash code of the key that will be read, if the stack is being readied for the read of one key.
+/// The hash code of the key that will be read, if the stack is being readied for the read of one key. A stack that another one
+/// readies, as a part of its own, and that announces nothing itself hears of the other one's.
 #[inline]
 #[must_use]
 pub fn next_read() -> Option<u64> {

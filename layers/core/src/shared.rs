@@ -218,7 +218,7 @@ impl<V, S: CacheService<V>> State<V, S, S::Future> {
         request: CacheRequest<V>,
         cx: &mut Context<'_>,
     ) -> Poll<Answer<V>> {
-        match instance.poll_ready(cx) {
+        match foresight::announce(&request, || instance.poll_ready(cx)) {
             Poll::Ready(Ok(())) => {
                 let future = instance.call(request);
                 drop(instance);

@@ -53,7 +53,8 @@ impl<V: Send + Sync + 'static> MemoryStoreBuilder<V> {
     ///
     /// The bound is divided among shards and rounded up in each, so up to one entry per shard (four per processor) more
     /// can be kept. Next to [`max_weight`](Self::max_weight) this number is no bound, only the number of entries to
-    /// expect.
+    /// expect: say it, too, where there are many, since a store that is made for many fetches entries ahead (see the
+    /// [module](crate::store::memory)).
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.settings.max_entries = entries.max(1);
         self

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use cachex_core::{
     AddTags, CacheError, CacheRequest, CacheResponse, Condition, Delete, Entry, ErrorKind, Exists, Expire,
     ExtendLock, FillToken, Get, GetMany, Increment, Intent, InvalidateTags, Key, LocalStore, Lock, Op,
-    Publish, ReadTtl, Set, SetMany, Tags, Ttl, Unlock, foresight,
+    Publish, ReadTtl, Set, SetMany, Tags, Ttl, Unlock,
 };
 use tower_service::Service;
 
@@ -54,9 +54,7 @@ impl<V: Send + Sync + 'static> Service<CacheRequest<V>> for MemoryStore<V> {
 
     #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CacheError>> {
-        if let Some(hash) = foresight::next_read() {
-            self.shared.foresee(hash);
-        }
+        self.shared.foresee();
         Poll::Ready(Ok(()))
     }
 
@@ -68,8 +66,8 @@ impl<V: Send + Sync + 'static> Service<CacheRequest<V>> for MemoryStore<V> {
 
 impl<V: Send + Sync + 'static> Shared<V> {
     /// Answers a `Get`. It takes the whole request and answers with the whole result of a poll: then the key stays where it is,
-    /// its count is lowered in here, and the answer is written where the outermost caller wants it. A caller that had
-    /// something left to drop, or the answer to wrap, would move it.
+    /// its count is lowered in here, and the answer is written where the outermost caller wants it: a caller that
+    /// had it to wrap would move it.
     #[inline(never)]
     fn get(&self, request: CacheRequest<V>) -> Poll<Result<CacheResponse<V>, CacheError>> {
         let CacheRequest::Get(Get { key, .. }) = &request else {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cachex_core::{
     CacheError, CacheResponse, Condition, Effect, Entry, ErrorKind, FillToken, Intent, Key, KeyHashBuilder,
-    KeyTtl, Op, Tags, Ttl, clock,
+    KeyTtl, Op, Tags, Ttl, clock, foresight,
 };
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, OptionsBuilder};
@@ -27,7 +27,7 @@ use super::tags::{Registry, Stamp};
 /// [`Shared::max_entry_weight`] follows from it.
 const HOT_PART: f64 = 0.97;
 
-/// A store of no more entries than this is found in the processor's caches: some three megabytes.
+/// A store that is made for no more entries than this is found in the processor's caches: some three megabytes.
 const FITS_CACHES: usize = 1 << 14;
 
 /// What all handles of a store share.
@@ -169,10 +169,12 @@ impl<V> Shared<V> {
         }
     }
 
-    /// A key of this hash will be read soon: has the processor fetch its entry, if the store is large. Not counted as a use.
+    /// If one can know what will be read soon, and the store is large, has the processor fetch the entry. Not counted as a use.
     #[inline]
-    pub(super) fn foresee(&self, hash: u64) {
-        if self.foresees {
+    pub(super) fn foresee(&self) {
+        if self.foresees
+            && let Some(hash) = foresight::next_read()
+        {
             self.fetch(hash);
         }
     }
@@ -433,7 +435,7 @@ mod tests {
     use std::task::{Context, Waker};
     use std::time::Duration;
 
-    use cachex_core::{CacheRequest, LocalStore, foresight};
+    use cachex_core::{CacheRequest, LocalStore};
     use tower_service::Service;
 
     use crate::store::memory::MemoryStore;

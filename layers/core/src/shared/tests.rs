@@ -92,7 +92,14 @@ fn a_stack_hears_what_will_be_read_when_it_is_readied() {
     let ping = SharedCall::new(fixture.stack.clone(), Request::Ping);
     assert!(poll(&mut Box::pin(ping)).is_ready());
     let hash = get().keys().next().map(Key::hash_code);
-    assert_eq!(*fixture.foreseen.lock().unwrap(), [hash, None, None, None]);
+    assert_eq!(std::mem::take(&mut *fixture.foreseen.lock().unwrap()), [hash, None, None, None]);
+
+    // So does an instance of one's own.
+    let Repr::Large(lent) = &fixture.stack.0 else { panic!("the stack is large") };
+    let in_use = lent.instance.lock().unwrap();
+    assert!(poll(&mut fixture.call()).is_ready());
+    drop(in_use);
+    assert_eq!(*fixture.foreseen.lock().unwrap(), [hash, None]);
 }
 
 #[test]
